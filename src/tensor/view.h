@@ -1,0 +1,71 @@
+// Not-owning views of matrices in a backend's memory, and the buffer that owns such memory.
+// All matrices are row-major; `stride` counts elements from one row to the next.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "tensor/dtype.h"
+#include "tensor/quant_scheme.h"
+
+namespace octet {
+
+struct View {
+  void* data = nullptr;
+  DType type = DType::kF32;
+  int64_t rows = 0, cols = 0, stride = 0;
+
+  template <typename T>
+  T* row(int64_t i) const { return static_cast<T*>(data) + i * stride; }
+  // The first `n` rows.
+  View head(int64_t n) const { return {data, type, n, cols, stride}; }
+};
+
+// Activations in the form that their consumer (a linear layer) wants them: the producer quantizes without asking who it is.
+struct QView {
+  void* data = nullptr;           // [rows, stride] of the type's element; stride is in elements
+  QuantArgs args;
+  int64_t rows = 0, cols = 0, stride = 0;
+  float* scale = nullptr;         // [rows] for kToken (written by the producer), [1] for kTensor (given), else null
+  int32_t* zero_point = nullptr;  // beside each scale where !args.symmetric
+
+  template <typename T>
+  T* row(int64_t i) const { return static_cast<T*>(data) + i * stride; }
+  QView head(int64_t n) const {
+    QView v = *this;
+    v.rows = n;
+    return v;
+  }
+};
+
+// Owns memory of a backend; freed by the backend's own function.
+class Buffer {
+ public:
+  using Free = std::function<void(void*)>;
+  Buffer() = default;
+  Buffer(void* data, size_t bytes, Free free) : data_(data), bytes_(bytes), free_(std::move(free)) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(free_, other.free_);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) free_(data_);
+  }
+
+  void* data() const { return data_; }
+  template <typename T>
+  T* as() const { return static_cast<T*>(data_); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  Free free_;
+};
+
+}  // namespace octet

@@ -1,5 +1,6 @@
-// One step's work, as the engine builds it (ForwardBatch, host vectors) and as the ops read it (BatchView, pointers in
-// the backend's memory). Tokens of one sequence are consecutive; prefill chunks and decodes mix freely.
+// One step's work, as the engine builds it (ForwardBatch, host vectors) and as the ops read it (BatchView,
+// pointers in the backend's memory). Tokens of one sequence are consecutive; prefill chunks and decodes mix
+// freely.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +9,15 @@
 namespace octet {
 
 struct ForwardBatch {
-  std::vector<int32_t> token_ids;      // [n_tokens]
-  std::vector<int32_t> positions;      // [n_tokens] position in its own sequence, from 0
-  std::vector<int32_t> slots;          // [n_tokens] page * page_size + offset: where this token's K and V go
-  std::vector<int32_t> query_start;    // [n_seqs + 1] first token of each sequence in the arrays above
-  std::vector<int32_t> context_lens;   // [n_seqs] tokens of the sequence in the cache once this step's are written
-  std::vector<int32_t> page_table;     // [n_seqs, page_table_stride] pages of each sequence, in order
+  std::vector<int32_t> token_ids;    // [n_tokens]
+  std::vector<int32_t> positions;    // [n_tokens] position in its own sequence, from 0
+  std::vector<int32_t> slots;        // [n_tokens] page * page_size + offset: where this token's K and V go
+  std::vector<int32_t> query_start;  // [n_seqs + 1] first token of each sequence in the arrays above
+  std::vector<int32_t>
+      context_lens;  // [n_seqs] tokens of the sequence in the cache once this step's are written
+  std::vector<int32_t> page_table;  // [n_seqs, page_table_stride] pages of each sequence, in order
   int32_t page_table_stride = 0;
-  std::vector<int32_t> logit_rows;     // [n_logits] indices into the tokens: the ones whose next token is wanted
+  std::vector<int32_t> logit_rows;  // [n_logits] indices into the tokens: the ones whose next token is wanted
 
   int32_t n_tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t n_seqs() const { return static_cast<int32_t>(context_lens.size()); }

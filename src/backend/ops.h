@@ -1,13 +1,14 @@
-// THE contract between models and devices: about ten fused operations, and memory. Above it nobody knows a device,
-// below it nobody knows a model.
+// THE contract between models and devices: about ten fused operations, and memory. Above it nobody knows a
+// device, below it nobody knows a model.
 //
-// Rules. Every op works on the backend's own stream, asynchronously where the device is; `synchronize` waits. No op
-// allocates after `reserve`. Shapes and types are the caller's promise (CHECKed); what users give was refused earlier.
-// `reference/` is the specification, op by op; every backend is compared with it by ops_test.cc.
+// Rules. Every op works on the backend's own stream, asynchronously where the device is; `synchronize` waits.
+// No op allocates after `reserve`. Shapes and types are the caller's promise (CHECKed); what users give was
+// refused earlier. `reference/` is the specification, op by op; every backend is compared with it by
+// ops_test.cc.
 //
-// Batch invariance: on every backend, with INT8 linear layers, the result for a row depends on that row and its own
-// sequence alone, never on which rows share the step, nor on how its prompt was cut into chunks. The CPU backends keep
-// this for every scheme.
+// Batch invariance: on every backend, with INT8 linear layers, the result for a row depends on that row and
+// its own sequence alone, never on which rows share the step, nor on how its prompt was cut into chunks. The
+// CPU backends keep this for every scheme.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +21,15 @@
 
 namespace octet {
 
-// A linear layer's weight as it comes from the loader, in host memory: row-major [n, k], already in its scheme's codes.
+// A linear layer's weight as it comes from the loader, in host memory: row-major [n, k], already in its
+// scheme's codes.
 struct LinearWeights {
   int64_t n = 0, k = 0;
   QuantScheme scheme;
-  const void* data = nullptr;         // [n, k] codes of scheme.weight.type (bf16/f16/f32 bits, int8, e4m3)
-  const float* scale = nullptr;       // [n] kChannel, [1] kTensor, null for 16 and 32 bit
-  const float* bias = nullptr;        // [n] or null
-  const float* input_scale = nullptr; // [1] where the input is static, else null
+  const void* data = nullptr;          // [n, k] codes of scheme.weight.type (bf16/f16/f32 bits, int8, e4m3)
+  const float* scale = nullptr;        // [n] kChannel, [1] kTensor, null for 16 and 32 bit
+  const float* bias = nullptr;         // [n] or null
+  const float* input_scale = nullptr;  // [1] where the input is static, else null
   const int32_t* input_zero_point = nullptr;
 };
 
@@ -47,37 +49,39 @@ struct AttentionSpec {
   int32_t window = 0;       // sliding window: a query sees this many keys, itself included; 0: all before it
 };
 
-// One layer of the paged key-value cache. What a page holds inside is the backend's own; sizes come from kv_page_bytes.
+// One layer of the paged key-value cache. What a page holds inside is the backend's own; sizes come from
+// kv_page_bytes.
 struct KvLayer {
   void* data = nullptr;  // [n_pages] pages of kv_page_bytes each
   KvQuant quant;
-  int32_t page_size = 0;  // tokens a page
+  int32_t page_size = 0;           // tokens a page
   float k_scale = 0, v_scale = 0;  // static scales of int8/fp8; 0: dynamic, one a token and head
 };
 
 // Rotation by position, and the norms some families apply to single heads before it.
 struct RopeSpec {
-  const float* cos_sin = nullptr;  // [max_positions, head_dim]: cos of head_dim/2 frequencies, then sin of the same
-  const float* q_norm = nullptr;   // [head_dim] RMSNorm weights (Qwen3) or null
+  const float* cos_sin =
+      nullptr;  // [max_positions, head_dim]: cos of head_dim/2 frequencies, then sin of the same
+  const float* q_norm = nullptr;  // [head_dim] RMSNorm weights (Qwen3) or null
   const float* k_norm = nullptr;
   float norm_eps = 0;
 };
 
 struct BackendInfo {
-  std::string name;         // "cpu", "reference", "cuda"
-  std::string device;       // what the user knows it by: "AMD EPYC 9R14, 2 threads, avx512"
+  std::string name;                // "cpu", "reference", "cuda"
+  std::string device;              // what the user knows it by: "AMD EPYC 9R14, 2 threads, avx512"
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
-  int32_t page_size = 16;   // the KV page size it likes best
+  int32_t page_size = 16;          // the KV page size it likes best
 };
 
 // Sizes that bound every later call: scratch memory is taken once, for these.
 struct OpsLimits {
-  int32_t max_tokens = 0;   // in a step
+  int32_t max_tokens = 0;  // in a step
   int32_t max_seqs = 0;
   int32_t max_context = 0;  // of one sequence
   int32_t max_logits = 0;   // rows of logits in a step
   int32_t vocab_size = 0;
-  int64_t max_cols = 0;     // widest activation
+  int64_t max_cols = 0;  // widest activation
   AttentionSpec attention;
 };
 
@@ -86,7 +90,8 @@ class Ops {
   virtual ~Ops() = default;
   virtual const BackendInfo& info() const = 0;
 
-  // --- memory -------------------------------------------------------------------------------------------------
+  // --- memory
+  // -------------------------------------------------------------------------------------------------
   virtual Result<Buffer> allocate(size_t bytes) = 0;  // zeroed, aligned to 64 bytes at least
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;  // waits for the stream
@@ -95,10 +100,12 @@ class Ops {
   virtual size_t scratch_bytes(const OpsLimits& limits) const = 0;
   virtual Status reserve(const OpsLimits& limits) = 0;
   virtual Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) = 0;
-  virtual size_t kv_page_bytes(const AttentionSpec& spec, const KvQuant& quant, int32_t page_size) const = 0;  // one layer
+  virtual size_t kv_page_bytes(const AttentionSpec& spec, const KvQuant& quant,
+                               int32_t page_size) const = 0;  // one layer
 
-  // --- one step -----------------------------------------------------------------------------------------------
-  // Makes the batch readable by the ops below; valid until the next call.
+  // --- one step
+  // ----------------------------------------------------------------------------------------------- Makes the
+  // batch readable by the ops below; valid until the next call.
   virtual BatchView stage(const ForwardBatch& batch) = 0;
 
   // x[i] = table[token_ids[i]]; table [vocab, hidden] f32, f16 or bf16; x [n_tokens, hidden] activation type.
@@ -106,17 +113,21 @@ class Ops {
 
   // x += delta (where given); out = quant(rmsnorm(x) * gamma). x, delta [rows, cols]; gamma f32 [cols].
   // rmsnorm(x) = x / sqrt(mean(x^2) + eps).
-  virtual void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) = 0;
+  virtual void add_norm(const View& x, const View* delta, const float* gamma, float eps,
+                        const QView& out) = 0;
 
-  // d = (a . w^T) * a_scale[row] * w_scale[col] + bias. a [m, k] in w.scheme.input's form, d [m, n] activation type.
+  // d = (a . w^T) * a_scale[row] * w_scale[col] + bias. a [m, k] in w.scheme.input's form, d [m, n]
+  // activation type.
   virtual void linear(const QView& a, const PackedLinear& w, const View& d) = 0;
 
-  // qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: normalizes (where given) and rotates q and k, writes q to
-  // `q` [n_tokens, n_heads * head_dim] and k, v into the cache at batch.slots. Pairs are (i, i + head_dim/2).
-  virtual void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
-                             const KvLayer& kv, const View& q) = 0;
+  // qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: normalizes (where given) and rotates q and k, writes
+  // q to `q` [n_tokens, n_heads * head_dim] and k, v into the cache at batch.slots. Pairs are (i, i +
+  // head_dim/2).
+  virtual void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec,
+                             const RopeSpec& rope, const KvLayer& kv, const View& q) = 0;
 
-  // Causal attention of every token over its sequence's cached keys up to its own position; out = quant(result).
+  // Causal attention of every token over its sequence's cached keys up to its own position; out =
+  // quant(result).
   virtual void attention(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
                          const QView& out) = 0;
 
@@ -129,7 +140,8 @@ class Ops {
   // out[i] = x[rows[i]]
   virtual void gather_rows(const View& x, const int32_t* rows, int32_t n_rows, const View& out) = 0;
 
-  // One token a row of logits [n, vocab] f32; see sampling.h. `out` is host memory, readable after synchronize().
+  // One token a row of logits [n, vocab] f32; see sampling.h. `out` is host memory, readable after
+  // synchronize().
   virtual void sample(const View& logits, const SamplingBatch& sampling, SampledToken* out) = 0;
 };
 

@@ -1,11 +1,11 @@
-// What the sample op needs, one entry a row of logits. Sparse lists carry everything that touches single tokens
-// (penalties, logit bias, forbidden tokens), so that a row without them costs nothing.
+// What the sample op needs, one entry a row of logits. Sparse lists carry everything that touches single
+// tokens (penalties, logit bias, forbidden tokens), so that a row without them costs nothing.
 //
 // Order of operations on a row, that of the Hugging Face and vLLM samplers:
 //   bias -> repetition, presence, frequency penalties -> temperature -> top-k -> top-p -> min-p -> draw
 // temperature 0 is greedy: the largest logit after bias and penalties, the lowest id among equals.
-// The draw uses the counter-based generator philox4x32-10, keyed by (seed, n_generated): the same request gives the
-// same tokens whatever else is in the batch.
+// The draw uses the counter-based generator philox4x32-10, keyed by (seed, n_generated): the same request
+// gives the same tokens whatever else is in the batch.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ namespace octet {
 
 struct SamplingRow {
   float temperature = 0;
-  int32_t top_k = 0;     // 0: off
-  float top_p = 1;       // 1: off
-  float min_p = 0;       // 0: off
+  int32_t top_k = 0;  // 0: off
+  float top_p = 1;    // 1: off
+  float min_p = 0;    // 0: off
   float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   uint64_t seed = 0;
   uint64_t n_generated = 0;  // tokens this sequence has already been given: the generator's counter
@@ -28,7 +28,8 @@ struct SamplingRow {
 
 struct TokenPenalty {
   int32_t token;
-  int32_t output_count;  // times it was generated; 0 where it only stands in the prompt (repetition alone applies)
+  int32_t output_count;  // times it was generated; 0 where it only stands in the prompt (repetition alone
+                         // applies)
 };
 
 struct TokenBias {

@@ -1,5 +1,5 @@
-// OCTET_CHECK(condition) << "what was expected": for invariants that only our own code can break. Always on; aborts.
-// Nothing a user sends may reach one: that is what Status is for.
+// OCTET_CHECK(condition) << "what was expected": for invariants that only our own code can break. Always on;
+// aborts. Nothing a user sends may reach one: that is what Status is for.
 #pragma once
 
 #include <cstdio>
@@ -26,6 +26,7 @@ class CheckFailure {
 
 }  // namespace octet::internal
 
-#define OCTET_CHECK(condition) \
-  if (__builtin_expect(static_cast<bool>(condition), 1)) {} else \
+#define OCTET_CHECK(condition)                             \
+  if (__builtin_expect(static_cast<bool>(condition), 1)) { \
+  } else                                                   \
     ::octet::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()

@@ -1,4 +1,5 @@
-// Logging goes to stderr, so that stdout carries results alone. One place to set the level; the library is spdlog.
+// Logging goes to stderr, so that stdout carries results alone. One place to set the level; the library is
+// spdlog.
 #pragma once
 
 #include <string>

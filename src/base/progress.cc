@@ -1,9 +1,9 @@
 #include "base/progress.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
+
+#include <unistd.h>
 
 namespace octet {
 namespace {
@@ -15,13 +15,18 @@ constexpr int kBarWidth = 30;
 }  // namespace
 
 Progress::Progress(std::string title, std::string unit, int64_t total)
-    : title_(std::move(title)), unit_(std::move(unit)), total_(std::max<int64_t>(total, 1)),
-      terminal_(isatty(STDERR_FILENO) != 0), start_(Clock::now()) {
+    : title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(std::max<int64_t>(total, 1)),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(Clock::now()) {
   // Nothing is shown for work that ends within two seconds.
   next_print_ = start_ + std::chrono::seconds(2);
 }
 
-Progress::~Progress() { finish(); }
+Progress::~Progress() {
+  finish();
+}
 
 void Progress::advance(int64_t n) {
   done_ += n;
@@ -47,8 +52,8 @@ void Progress::print(bool last) {
   if (terminal_) {
     std::string bar(static_cast<size_t>(kBarWidth), '.');
     std::fill_n(bar.begin(), static_cast<size_t>(kBarWidth * percent / 100), '#');
-    std::fprintf(stderr, "\r%s [%s] %3d%% %lld/%lld %s, %.1f/s, %.0f s left \033[K%s", title_.c_str(), bar.c_str(), percent,
-                 done, total, unit_.c_str(), rate, left, last ? "\n" : "");
+    std::fprintf(stderr, "\r%s [%s] %3d%% %lld/%lld %s, %.1f/s, %.0f s left \033[K%s", title_.c_str(),
+                 bar.c_str(), percent, done, total, unit_.c_str(), rate, left, last ? "\n" : "");
   } else {
     std::fprintf(stderr, "%s: %d%% (%lld/%lld %s, %.1f/s, %.0f s %s)\n", title_.c_str(), percent, done, total,
                  unit_.c_str(), rate, last ? seconds : left, last ? "in all" : "left");

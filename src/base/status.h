@@ -1,5 +1,6 @@
-// Status and Result<T>: how everything that the outside world can get wrong (files, JSON, HTTP, devices, options)
-// reports it. A message is one line that names the thing and the remedy. Our own mistakes are CHECKs (check.h).
+// Status and Result<T>: how everything that the outside world can get wrong (files, JSON, HTTP, devices,
+// options) reports it. A message is one line that names the thing and the remedy. Our own mistakes are CHECKs
+// (check.h).
 #pragma once
 
 #include <string>
@@ -12,12 +13,12 @@ namespace octet {
 
 enum class StatusCode {
   kOk,
-  kInvalidArgument,   // the caller asked for something that makes no sense: HTTP 400, exit code 2
-  kNotFound,          // a file, model, or field that is not there: HTTP 404
-  kCorrupt,           // bytes that are not what their format promises
-  kUnsupported,       // understood, but not there: the message says what is
-  kResourceExhausted, // out of memory, queue full: HTTP 429
-  kUnavailable,       // shutting down, or a device gone: HTTP 503
+  kInvalidArgument,    // the caller asked for something that makes no sense: HTTP 400, exit code 2
+  kNotFound,           // a file, model, or field that is not there: HTTP 404
+  kCorrupt,            // bytes that are not what their format promises
+  kUnsupported,        // understood, but not there: the message says what is
+  kResourceExhausted,  // out of memory, queue full: HTTP 429
+  kUnavailable,        // shutting down, or a device gone: HTTP 503
   kInternal,
 };
 
@@ -40,13 +41,27 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-inline Status invalid_argument(std::string m) { return {StatusCode::kInvalidArgument, std::move(m)}; }
-inline Status not_found(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
-inline Status corrupt(std::string m) { return {StatusCode::kCorrupt, std::move(m)}; }
-inline Status unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
-inline Status resource_exhausted(std::string m) { return {StatusCode::kResourceExhausted, std::move(m)}; }
-inline Status unavailable(std::string m) { return {StatusCode::kUnavailable, std::move(m)}; }
-inline Status internal_error(std::string m) { return {StatusCode::kInternal, std::move(m)}; }
+inline Status invalid_argument(std::string m) {
+  return {StatusCode::kInvalidArgument, std::move(m)};
+}
+inline Status not_found(std::string m) {
+  return {StatusCode::kNotFound, std::move(m)};
+}
+inline Status corrupt(std::string m) {
+  return {StatusCode::kCorrupt, std::move(m)};
+}
+inline Status unsupported(std::string m) {
+  return {StatusCode::kUnsupported, std::move(m)};
+}
+inline Status resource_exhausted(std::string m) {
+  return {StatusCode::kResourceExhausted, std::move(m)};
+}
+inline Status unavailable(std::string m) {
+  return {StatusCode::kUnavailable, std::move(m)};
+}
+inline Status internal_error(std::string m) {
+  return {StatusCode::kInternal, std::move(m)};
+}
 
 // A T, or the Status that says why there is none.
 template <typename T>
@@ -89,13 +104,14 @@ class [[nodiscard]] Result {
 #define OCTET_CONCAT(a, b) OCTET_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr` (a Status) is an error.
-#define OCTET_RETURN_IF_ERROR(expr)                          \
-  do {                                                       \
+#define OCTET_RETURN_IF_ERROR(expr)                                                     \
+  do {                                                                                  \
     if (::octet::Status octet_status = (expr); !octet_status.ok()) return octet_status; \
   } while (0)
 
 // `lhs = value of expr` (a Result), or returns its error from the enclosing function.
-#define OCTET_ASSIGN_OR_RETURN(lhs, expr) OCTET_ASSIGN_OR_RETURN_INNER(OCTET_CONCAT(octet_result_, __LINE__), lhs, expr)
+#define OCTET_ASSIGN_OR_RETURN(lhs, expr) \
+  OCTET_ASSIGN_OR_RETURN_INNER(OCTET_CONCAT(octet_result_, __LINE__), lhs, expr)
 #define OCTET_ASSIGN_OR_RETURN_INNER(result, lhs, expr) \
   auto result = (expr);                                 \
   if (!result.ok()) return result.status();             \

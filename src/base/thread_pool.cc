@@ -62,7 +62,8 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)), shared_(std::make_unique<Shared>()) {
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(std::max(1, n_threads)), shared_(std::make_unique<Shared>()) {
   for (int thread = 1; thread < n_threads_; ++thread) {
     shared_->workers.emplace_back([this, thread] { shared_->work(thread); });
   }

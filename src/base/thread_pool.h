@@ -1,6 +1,6 @@
-// A fixed set of threads for data-parallel loops. The caller takes part, so a pool of one has no extra thread.
-// Workers spin for a short while between loops (a decode step is hundreds of loops of microseconds each), then sleep:
-// an idle pool uses no CPU.
+// A fixed set of threads for data-parallel loops. The caller takes part, so a pool of one has no extra
+// thread. Workers spin for a short while between loops (a decode step is hundreds of loops of microseconds
+// each), then sleep: an idle pool uses no CPU.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ class ThreadPool {
 
   int size() const { return n_threads_; }
 
-  // Calls body(thread) once on each thread, thread in [0, size()), and returns when all have returned. Not reentrant.
+  // Calls body(thread) once on each thread, thread in [0, size()), and returns when all have returned. Not
+  // reentrant.
   template <typename Body>
   void run(const Body& body) {
     run_erased([](const void* context, int thread) { (*static_cast<const Body*>(context))(thread); }, &body);

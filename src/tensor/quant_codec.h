@@ -15,7 +15,9 @@ namespace octet {
 inline constexpr float kInt8Max = 127.0f;
 inline constexpr float kE4M3Max = 448.0f;
 
-inline float bf16_to_f32(uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); }
+inline float bf16_to_f32(uint16_t v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v) << 16);
+}
 
 inline uint16_t f32_to_bf16(float f) {
   const auto u = std::bit_cast<uint32_t>(f);
@@ -29,9 +31,14 @@ uint16_t f32_to_f16(float f);
 float e4m3_to_f32(uint8_t v);
 uint8_t f32_to_e4m3(float f);
 
-// The scale that maps the largest absolute value of a row, channel or tensor onto the largest code; 1 where all are 0.
-inline float int8_scale(float absmax) { return absmax > 0 ? absmax / kInt8Max : 1.0f; }
-inline float e4m3_scale(float absmax) { return absmax > 0 ? absmax / kE4M3Max : 1.0f; }
+// The scale that maps the largest absolute value of a row, channel or tensor onto the largest code; 1 where
+// all are 0.
+inline float int8_scale(float absmax) {
+  return absmax > 0 ? absmax / kInt8Max : 1.0f;
+}
+inline float e4m3_scale(float absmax) {
+  return absmax > 0 ? absmax / kE4M3Max : 1.0f;
+}
 
 // Quantizing multiplies by the reciprocal, as vector units do; the specification therefore says so too.
 inline int8_t f32_to_int8(float x, float inv_scale) {

@@ -10,8 +10,12 @@ struct NamedScheme {
   QuantScheme scheme;
 };
 
-constexpr QuantArgs plain(QType type) { return {type, QScale::kNone, false, true}; }
-constexpr QuantArgs scaled(QType type, QScale scale, bool dynamic) { return {type, scale, dynamic, true}; }
+constexpr QuantArgs plain(QType type) {
+  return {type, QScale::kNone, false, true};
+}
+constexpr QuantArgs scaled(QType type, QScale scale, bool dynamic) {
+  return {type, scale, dynamic, true};
+}
 
 constexpr std::array kSchemes = {
     NamedScheme{"bf16", {plain(QType::kBF16), plain(QType::kBF16)}},
@@ -19,28 +23,38 @@ constexpr std::array kSchemes = {
     NamedScheme{"f32", {plain(QType::kF32), plain(QType::kF32)}},
     NamedScheme{"int8-minmax",
                 {scaled(QType::kInt8, QScale::kChannel, false), scaled(QType::kInt8, QScale::kToken, true)}},
-    NamedScheme{"fp8", {scaled(QType::kFp8, QScale::kChannel, false), scaled(QType::kFp8, QScale::kToken, true)}},
+    NamedScheme{"fp8",
+                {scaled(QType::kFp8, QScale::kChannel, false), scaled(QType::kFp8, QScale::kToken, true)}},
 };
 
 constexpr std::array kCalibrated = {"int8", "int8-static", "fp8-static", "llm-int8"};
 
 const char* type_name(QType type) {
   switch (type) {
-    case QType::kF32: return "f32";
-    case QType::kF16: return "fp16";
-    case QType::kBF16: return "bf16";
-    case QType::kInt8: return "int8";
-    case QType::kFp8: return "fp8";
+    case QType::kF32:
+      return "f32";
+    case QType::kF16:
+      return "fp16";
+    case QType::kBF16:
+      return "bf16";
+    case QType::kInt8:
+      return "int8";
+    case QType::kFp8:
+      return "fp8";
   }
   return "?";
 }
 
 const char* scale_name(QScale scale) {
   switch (scale) {
-    case QScale::kNone: return "none";
-    case QScale::kTensor: return "tensor";
-    case QScale::kChannel: return "channel";
-    case QScale::kToken: return "token";
+    case QScale::kNone:
+      return "none";
+    case QScale::kTensor:
+      return "tensor";
+    case QScale::kChannel:
+      return "channel";
+    case QScale::kToken:
+      return "token";
   }
   return "?";
 }
@@ -67,11 +81,14 @@ std::string to_string(const QuantScheme& scheme) {
 
 size_t qtype_bytes(QType type) {
   switch (type) {
-    case QType::kF32: return 4;
+    case QType::kF32:
+      return 4;
     case QType::kF16:
-    case QType::kBF16: return 2;
+    case QType::kBF16:
+      return 2;
     case QType::kInt8:
-    case QType::kFp8: return 1;
+    case QType::kFp8:
+      return 1;
   }
   return 0;
 }
@@ -82,7 +99,8 @@ Result<QuantScheme> scheme_by_name(const std::string& name) {
   }
   for (const char* calibrated : kCalibrated) {
     if (name == calibrated) {
-      return unsupported("scheme '" + name + "' needs calibration, which this build does not have yet; there are " +
+      return unsupported("scheme '" + name +
+                         "' needs calibration, which this build does not have yet; there are " +
                          known_names());
     }
   }
@@ -111,6 +129,8 @@ Result<KvQuant> kv_quant_by_name(const std::string& name, QType model_type) {
   return invalid_argument("unknown KV cache type '" + name + "'; there are auto, bf16, fp16, int8, fp8");
 }
 
-std::string to_string(const KvQuant& kv) { return type_name(kv.type); }
+std::string to_string(const KvQuant& kv) {
+  return type_name(kv.type);
+}
 
 }  // namespace octet

@@ -18,21 +18,26 @@ struct View {
   int64_t rows = 0, cols = 0, stride = 0;
 
   template <typename T>
-  T* row(int64_t i) const { return static_cast<T*>(data) + i * stride; }
+  T* row(int64_t i) const {
+    return static_cast<T*>(data) + i * stride;
+  }
   // The first `n` rows.
   View head(int64_t n) const { return {data, type, n, cols, stride}; }
 };
 
-// Activations in the form that their consumer (a linear layer) wants them: the producer quantizes without asking who it is.
+// Activations in the form that their consumer (a linear layer) wants them: the producer quantizes without
+// asking who it is.
 struct QView {
-  void* data = nullptr;           // [rows, stride] of the type's element; stride is in elements
+  void* data = nullptr;  // [rows, stride] of the type's element; stride is in elements
   QuantArgs args;
   int64_t rows = 0, cols = 0, stride = 0;
-  float* scale = nullptr;         // [rows] for kToken (written by the producer), [1] for kTensor (given), else null
+  float* scale = nullptr;  // [rows] for kToken (written by the producer), [1] for kTensor (given), else null
   int32_t* zero_point = nullptr;  // beside each scale where !args.symmetric
 
   template <typename T>
-  T* row(int64_t i) const { return static_cast<T*>(data) + i * stride; }
+  T* row(int64_t i) const {
+    return static_cast<T*>(data) + i * stride;
+  }
   QView head(int64_t n) const {
     QView v = *this;
     v.rows = n;
@@ -59,7 +64,9 @@ class Buffer {
 
   void* data() const { return data_; }
   template <typename T>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   size_t bytes() const { return bytes_; }
 
  private:

@@ -53,6 +53,7 @@ class Model {
   const MemoryPlan& memory() const;
   const KvCache& cache() const;
   int32_t max_batch() const;
+  int32_t max_logits() const;  // rows of logits in a step: at least max_batch
   int32_t max_step_tokens() const;
   int32_t max_context() const;
   std::string scheme_name() const;  // "int8-minmax", or "mixed: ..." where layers differ

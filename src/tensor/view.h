@@ -25,6 +25,12 @@ struct View {
   View head(int64_t n) const { return {data, type, n, cols, stride}; }
 };
 
+// Columns [begin, begin + n) of a matrix.
+inline View columns(const View& v, int64_t begin, int64_t n) {
+  auto* data = static_cast<char*>(v.data) + dtype_bytes(v.type, static_cast<size_t>(begin));
+  return {data, v.type, v.rows, n, v.stride};
+}
+
 // Activations in the form that their consumer (a linear layer) wants them: the producer quantizes without
 // asking who it is.
 struct QView {

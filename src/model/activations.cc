@@ -1,0 +1,68 @@
+#include "model/activations.h"
+
+#include <algorithm>
+
+namespace octet {
+namespace {
+
+int64_t widest_input(const ActivationSizes& s) {
+  return std::max({s.hidden, s.q, s.intermediate});
+}
+
+}  // namespace
+
+int64_t QuantSlot::bytes(int64_t rows, int64_t cols) {
+  return rows * cols * static_cast<int64_t>(sizeof(float)) + rows * static_cast<int64_t>(sizeof(float));
+}
+
+Result<QuantSlot> QuantSlot::create(Ops& ops, int64_t rows, int64_t cols) {
+  QuantSlot slot;
+  slot.cols_ = cols;
+  OCTET_ASSIGN_OR_RETURN(slot.data_, ops.allocate(static_cast<size_t>(rows * cols) * sizeof(float)));
+  OCTET_ASSIGN_OR_RETURN(slot.scale_, ops.allocate(static_cast<size_t>(rows) * sizeof(float)));
+  return slot;
+}
+
+QView QuantSlot::view(const QuantArgs& args, int64_t rows) const {
+  QView v;
+  v.data = data_.data();
+  v.args = args;
+  v.rows = rows;
+  v.cols = v.stride = cols_;
+  v.scale = args.scale == QScale::kToken ? scale_.as<float>() : nullptr;
+  return v;
+}
+
+int64_t ActivationSizes::bytes() const {
+  const auto element = static_cast<int64_t>(dtype_bytes(type, 1));
+  const auto f32 = static_cast<int64_t>(sizeof(float));
+  const int64_t views = tokens * (2 * hidden + 2 * q + 2 * kv + 2 * intermediate) + logits * 2 * hidden;
+  return views * element + (logits * vocab + tokens * widest_input(*this)) * f32 +
+         QuantSlot::bytes(tokens, hidden) + QuantSlot::bytes(tokens, q) +
+         QuantSlot::bytes(tokens, intermediate);
+}
+
+Result<Activations> Activations::create(Ops& ops, const ActivationSizes& s) {
+  Activations a;
+  const auto make = [&](View& view, DType type, int64_t rows, int64_t cols) -> Status {
+    OCTET_ASSIGN_OR_RETURN(auto buffer, ops.allocate(dtype_bytes(type, static_cast<size_t>(rows * cols))));
+    view = {buffer.data(), type, rows, cols, cols};
+    a.buffers_.push_back(std::move(buffer));
+    return {};
+  };
+  OCTET_RETURN_IF_ERROR(make(a.x, s.type, s.tokens, s.hidden));
+  OCTET_RETURN_IF_ERROR(make(a.delta, s.type, s.tokens, s.hidden));
+  OCTET_RETURN_IF_ERROR(make(a.qkv, s.type, s.tokens, s.q + 2 * s.kv));
+  OCTET_RETURN_IF_ERROR(make(a.q, s.type, s.tokens, s.q));
+  OCTET_RETURN_IF_ERROR(make(a.gate_up, s.type, s.tokens, 2 * s.intermediate));
+  OCTET_RETURN_IF_ERROR(make(a.x_last, s.type, s.logits, s.hidden));
+  OCTET_RETURN_IF_ERROR(make(a.delta_last, s.type, s.logits, s.hidden));
+  OCTET_RETURN_IF_ERROR(make(a.logits, DType::kF32, s.logits, s.vocab));
+  OCTET_RETURN_IF_ERROR(make(a.plain, DType::kF32, s.tokens, widest_input(s)));
+  OCTET_ASSIGN_OR_RETURN(a.normed, QuantSlot::create(ops, s.tokens, s.hidden));
+  OCTET_ASSIGN_OR_RETURN(a.attended, QuantSlot::create(ops, s.tokens, s.q));
+  OCTET_ASSIGN_OR_RETURN(a.activated, QuantSlot::create(ops, s.tokens, s.intermediate));
+  return a;
+}
+
+}  // namespace octet

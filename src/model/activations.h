@@ -1,0 +1,43 @@
+// All scratch that a forward pass needs, sized once for the largest step.
+#pragma once
+
+#include "backend/ops.h"
+#include "model/weights.h"
+
+namespace octet {
+
+// Memory for activations in whatever form their consumer wants: a QView of the right type is cut from it on
+// demand.
+class QuantSlot {
+ public:
+  static Result<QuantSlot> create(Ops& ops, int64_t rows, int64_t cols);
+  QView view(const QuantArgs& args, int64_t rows) const;
+  static int64_t bytes(int64_t rows, int64_t cols);
+
+ private:
+  Buffer data_, scale_;
+  int64_t cols_ = 0;
+};
+
+struct ActivationSizes {
+  int64_t tokens = 0, logits = 0;
+  int64_t hidden = 0, intermediate = 0, q = 0, kv = 0, vocab = 0;
+  DType type = DType::kF32;  // of the residual stream and of linear results
+  int64_t bytes() const;
+};
+
+struct Activations {
+  static Result<Activations> create(Ops& ops, const ActivationSizes& sizes);
+
+  View x, delta;            // [tokens, hidden] residual stream, and what the next norm adds to it
+  View qkv, q, gate_up;     // [tokens, q + 2 kv], [tokens, q], [tokens, 2 intermediate]
+  View x_last, delta_last;  // [logits, hidden] the rows whose next token is wanted
+  View logits;              // [logits, vocab] f32
+  View plain;               // [tokens, widest input] f32: where one input must be quantized in several ways
+  QuantSlot normed, attended, activated;
+
+ private:
+  std::vector<Buffer> buffers_;
+};
+
+}  // namespace octet

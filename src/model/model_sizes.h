@@ -1,0 +1,25 @@
+// Every size that follows from a checkpoint, a backend and the options, before anything is loaded.
+#pragma once
+
+#include "model/activations.h"
+#include "model/model.h"
+
+namespace octet {
+
+// Rows of logits a step can have even when max_batch is smaller: log-likelihoods of prompts come in slices of
+// these.
+inline constexpr int32_t kMinLogitRows = 32;
+
+struct ModelSizes {
+  std::map<std::string, QuantScheme> schemes;
+  KvQuant kv;
+  int32_t max_context = 0, page_size = 0;
+  AttentionSpec attention;
+  ActivationSizes activations;
+  OpsLimits limits;
+  MemoryPlan plan;
+};
+
+Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options);
+
+}  // namespace octet

@@ -1,0 +1,128 @@
+// The memory plan: what serving will take, known from shapes alone.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "model/model.h"
+#include "model/model_sizes.h"
+
+namespace octet {
+namespace {
+
+// Without a size from the user, the cache is never larger than this share of the free memory, nor than
+// kMaxDefaultKv.
+constexpr double kDefaultKvShare = 0.5;
+constexpr int64_t kMaxDefaultKv = int64_t{4} << 30;
+
+std::string mebibytes(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+int64_t pages_for(int64_t tokens, int32_t page_size) {
+  return (tokens + page_size - 1) / page_size;
+}
+
+}  // namespace
+
+Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options) {
+  const ModelConfig& config = checkpoint.config;
+  ModelSizes sizes;
+  OCTET_ASSIGN_OR_RETURN(
+      sizes.schemes, assign_schemes(checkpoint, {options.scheme, options.exclude, options.quantize_head}));
+  const QType kv_default = config.dtype == QType::kF16 ? QType::kF16 : QType::kBF16;
+  if (options.kv_dtype == "auto" && checkpoint.has_kv_quant) {
+    sizes.kv = checkpoint.kv_quant;
+  } else {
+    OCTET_ASSIGN_OR_RETURN(sizes.kv, kv_quant_by_name(options.kv_dtype, kv_default));
+  }
+  if (options.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
+  if (options.max_step_tokens < options.max_batch) {
+    return invalid_argument("--max-step-tokens (" + std::to_string(options.max_step_tokens) +
+                            ") must be at least --max-batch (" + std::to_string(options.max_batch) + ")");
+  }
+  if (options.max_context > config.max_context) {
+    return invalid_argument("--max-context " + std::to_string(options.max_context) +
+                            ": the model was made for " + std::to_string(config.max_context) +
+                            " tokens at most");
+  }
+  sizes.max_context = options.max_context > 0 ? options.max_context : config.max_context;
+  sizes.page_size = options.page_size > 0 ? options.page_size : ops.info().page_size;
+
+  AttentionSpec& a = sizes.attention;
+  a.n_heads = config.n_heads;
+  a.n_kv_heads = config.n_kv_heads;
+  a.head_dim = config.head_dim;
+  a.softmax_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+  a.window = config.sliding_window;
+
+  ActivationSizes& s = sizes.activations;
+  s.tokens = options.max_step_tokens;
+  s.logits = std::max(options.max_batch, kMinLogitRows);
+  s.hidden = config.hidden_size;
+  s.intermediate = config.intermediate_size;
+  s.q = int64_t{config.n_heads} * config.head_dim;
+  s.kv = int64_t{config.n_kv_heads} * config.head_dim;
+  s.vocab = config.vocab_size;
+  s.type = ops.info().activation;
+
+  OpsLimits& limits = sizes.limits;
+  limits.max_tokens = options.max_step_tokens;
+  limits.max_seqs = options.max_batch;
+  limits.max_context = sizes.max_context;
+  limits.max_logits = static_cast<int32_t>(s.logits);
+  limits.vocab_size = config.vocab_size;
+  limits.max_cols = std::max({s.hidden, s.q + 2 * s.kv, 2 * s.intermediate});
+  limits.attention = a;
+
+  MemoryPlan& plan = sizes.plan;
+  plan.page_size = sizes.page_size;
+  plan.weights = weight_bytes(checkpoint, sizes.schemes) + int64_t{4} * sizes.max_context * config.head_dim;
+  plan.activations = s.bytes();
+  plan.scratch = static_cast<int64_t>(ops.scratch_bytes(limits));
+  const auto page_bytes =
+      static_cast<int64_t>(KvCache::page_bytes(ops, a, sizes.kv, sizes.page_size, config.n_layers));
+  plan.kv_bytes_per_token = page_bytes / sizes.page_size;
+
+  const int64_t available = ops.info().memory_available;
+  const int64_t fixed = plan.weights + plan.activations + plan.scratch;
+  const int64_t one_sequence = pages_for(sizes.max_context, sizes.page_size);
+  int64_t pages = one_sequence * options.max_batch;
+  if (options.kv_bytes > 0) {
+    pages = std::min(pages, options.kv_bytes / page_bytes);
+  } else {
+    int64_t bytes = kMaxDefaultKv;
+    if (available > 0)
+      bytes = std::min(bytes, static_cast<int64_t>(kDefaultKvShare * static_cast<double>(available - fixed)));
+    pages = std::min(pages, std::max<int64_t>(bytes / page_bytes, 0));
+  }
+  if (options.max_context == 0 && pages > 0 && pages < one_sequence) {  // the context follows what fits
+    sizes.max_context = static_cast<int32_t>(pages * sizes.page_size);
+    limits.max_context = sizes.max_context;
+  } else if (pages < one_sequence) {
+    return invalid_argument("the KV cache has room for " + std::to_string(pages * sizes.page_size) +
+                            " tokens, fewer than one sequence of --max-context " +
+                            std::to_string(sizes.max_context) + "; give a larger --kv-memory (" +
+                            mebibytes(one_sequence * page_bytes) + " at least) or a smaller --max-context");
+  }
+  plan.kv_pages = static_cast<int32_t>(pages);
+  plan.kv_tokens = pages * sizes.page_size;
+  plan.kv_cache = pages * page_bytes;
+  if (available > 0 && plan.total() > available) {
+    return resource_exhausted("serving needs " + mebibytes(plan.total()) + " but " + mebibytes(available) +
+                              " are free: weights " + mebibytes(plan.weights) + ", KV cache " +
+                              mebibytes(plan.kv_cache) +
+                              "; try an 8-bit --scheme, --kv-dtype int8 or fp8, or a smaller --kv-memory");
+  }
+  return sizes;
+}
+
+std::string MemoryPlan::to_text() const {
+  return "weights " + mebibytes(weights) + ", KV cache " + mebibytes(kv_cache) + " (" +
+         std::to_string(kv_tokens) + " tokens, " + std::to_string(kv_pages) + " pages of " +
+         std::to_string(page_size) + "), activations " + mebibytes(activations) + ", scratch " +
+         mebibytes(scratch) + ", total " + mebibytes(total());
+}
+
+}  // namespace octet

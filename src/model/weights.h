@@ -1,0 +1,81 @@
+// From a checkpoint's tensors to packed weights: which modules are multiplied together, in which scheme.
+//
+//   qkv      <- q_proj, k_proj, v_proj        one matrix where their schemes agree
+//   gate_up  <- gate_proj, up_proj
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/ops.h"
+#include "formats/checkpoint.h"
+
+namespace octet {
+
+// Linear layers that read the same input: one packed matrix where the schemes agree, else one for each,
+// writing side by side into the columns of one result.
+struct LinearGroup {
+  struct Part {
+    std::unique_ptr<PackedLinear> weight;
+    int64_t column = 0;  // where its output begins
+  };
+  std::vector<Part> parts;
+  int64_t n = 0, k = 0;
+
+  // True where all parts take their input in the same form, so that the producer can write it directly.
+  bool uniform_input() const;
+  const QuantArgs& input() const { return parts.front().weight->scheme.input; }
+};
+
+struct LayerWeights {
+  Buffer attention_norm, mlp_norm;  // f32 [hidden]
+  Buffer q_norm, k_norm;            // f32 [head_dim], Qwen3 only
+  LinearGroup qkv, o, gate_up, down;
+};
+
+struct ModelWeights {
+  View embedding;  // [vocab, hidden], 16 bit
+  Buffer embedding_data;
+  std::vector<LayerWeights> layers;
+  Buffer final_norm;
+  LinearGroup head;
+  int64_t bytes = 0;  // everything above
+};
+
+// The scheme in which every linear module (lm_head included) is to run: that of the checkpoint, or of
+// `scheme` where one is asked for. Errors: kInvalidArgument for a bad regex, one that matches nothing, or a
+// checkpoint that is quantized already in another scheme; kUnsupported for schemes this build cannot run.
+struct SchemeRequest {
+  std::string scheme;   // empty: as the checkpoint says
+  std::string exclude;  // regex over module names
+  bool quantize_head = false;
+};
+Result<std::map<std::string, QuantScheme>> assign_schemes(const Checkpoint& checkpoint,
+                                                          const SchemeRequest& request);
+
+// The modules that are packed together as one group.
+std::vector<std::string> qkv_modules(int32_t layer);
+std::vector<std::string> gate_up_modules(int32_t layer);
+
+// One module's weight in its scheme, in host memory: codes as stored where the checkpoint is quantized, else
+// quantized from its values. Used by the loader and by the checkpoint writer alike.
+struct HostLinear {
+  int64_t n = 0, k = 0;
+  QuantScheme scheme;
+  std::vector<uint8_t> codes;  // [n, k]
+  std::vector<float> scale;    // [n] where quantized
+  std::vector<float> bias;     // [n] or empty
+  LinearWeights view() const;
+};
+Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& module,
+                               const QuantScheme& scheme);
+
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint,
+                                  const std::map<std::string, QuantScheme>& schemes, Ops& ops);
+
+// Bytes that load_weights will take, from shapes alone.
+int64_t weight_bytes(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes);
+
+}  // namespace octet

@@ -13,22 +13,6 @@ std::string layer_prefix(int32_t layer) {
   return "model.layers." + std::to_string(layer) + ".";
 }
 
-DType dtype_of(QType type) {
-  switch (type) {
-    case QType::kF32:
-      return DType::kF32;
-    case QType::kF16:
-      return DType::kF16;
-    case QType::kBF16:
-      return DType::kBF16;
-    case QType::kInt8:
-      return DType::kI8;
-    case QType::kFp8:
-      return DType::kF8E4M3;
-  }
-  return DType::kF32;
-}
-
 Result<const CheckpointTensor*> need(const Checkpoint& checkpoint, const std::string& name) {
   if (const auto* tensor = checkpoint.find(name)) return tensor;
   return corrupt(checkpoint.path + ": tensor '" + name + "' is missing");
@@ -168,7 +152,7 @@ Status load_embedding(const Checkpoint& checkpoint, Ops& ops, ModelWeights& weig
   OCTET_RETURN_IF_ERROR(quantize_tensor(checkpoint, *tensor, table));
   OCTET_ASSIGN_OR_RETURN(weights.embedding_data, ops.allocate(table.codes.size()));
   ops.upload(weights.embedding_data.data(), table.codes.data(), table.codes.size());
-  weights.embedding = {weights.embedding_data.data(), dtype_of(type), table.n, table.k, table.k};
+  weights.embedding = {weights.embedding_data.data(), code_dtype(type), table.n, table.k, table.k};
   return {};
 }
 

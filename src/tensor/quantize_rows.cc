@@ -36,6 +36,22 @@ void quantize_row(const float* row, int64_t k, QType type, uint8_t* codes, float
 
 }  // namespace
 
+DType code_dtype(QType type) {
+  switch (type) {
+    case QType::kF32:
+      return DType::kF32;
+    case QType::kF16:
+      return DType::kF16;
+    case QType::kBF16:
+      return DType::kBF16;
+    case QType::kInt8:
+      return DType::kI8;
+    case QType::kFp8:
+      return DType::kF8E4M3;
+  }
+  return DType::kF32;
+}
+
 void quantize_rows(const float* values, int64_t rows, int64_t k, const QuantArgs& args, void* codes,
                    float* scale) {
   const int64_t n = rows * k;

@@ -4,9 +4,13 @@
 
 #include <cstdint>
 
+#include "tensor/dtype.h"
 #include "tensor/quant_scheme.h"
 
 namespace octet {
+
+// The element type that codes of this type are stored in.
+DType code_dtype(QType type);
 
 // rows of float32 [rows, k] -> codes [rows, k] of args.type, and scale [rows] for kChannel (untouched for 16
 // and 32 bit). Scales are absmax / largest code, rounded up to a bfloat16 value: they are stored in 16 bits

@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "base/progress.h"
+#include "bench/offline.h"
+
+namespace octet {
+namespace {
+
+struct RequestTimes {
+  Clock::time_point arrival, first, last;
+  int64_t tokens = 0;
+};
+
+// What the engine's thread tells the waiting main thread.
+struct Board {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<RequestTimes> times;
+  int64_t tokens = 0;
+  int32_t finished = 0;
+  std::string error;
+
+  void on_event(size_t index, const OutputEvent& event) {
+    const auto now = Clock::now();
+    std::lock_guard lock(mutex);
+    RequestTimes& t = times[index];
+    const auto n = static_cast<int64_t>(event.tokens.size());
+    if (n > 0) {
+      if (t.tokens == 0) t.first = now;
+      t.last = now;
+      t.tokens += n;
+      tokens += n;
+    }
+    if (event.finish == FinishReason::kNone) return;
+    if (event.finish != FinishReason::kLength && error.empty()) {
+      error = "a request ended early: " + (event.error.empty() ? "cancelled" : event.error);
+    }
+    ++finished;
+    changed.notify_all();
+  }
+};
+
+Request make_request(const ThroughputOptions& options, const ModelConfig& config, std::mt19937_64& random) {
+  Request request;
+  std::uniform_int_distribution<int32_t> token(0, config.vocab_size - 1);
+  request.prompt.resize(static_cast<size_t>(options.input_len));
+  for (auto& id : request.prompt) id = token(random);
+  request.sampling.temperature = 0;
+  request.sampling.ignore_eos = true;
+  request.sampling.max_tokens = options.output_len;
+  return request;
+}
+
+double milliseconds(Clock::duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
+
+ThroughputResult summarize(const Board& board, const ThroughputOptions& options, double seconds) {
+  ThroughputResult result;
+  std::vector<double> ttft, tpot;
+  for (const auto& t : board.times) {
+    ttft.push_back(milliseconds(t.first - t.arrival));
+    if (t.tokens > 1) tpot.push_back(milliseconds(t.last - t.first) / static_cast<double>(t.tokens - 1));
+  }
+  result.seconds = seconds;
+  result.input_tokens = int64_t{options.requests} * options.input_len;
+  result.output_tokens = board.tokens;
+  result.output_tok_s = static_cast<double>(result.output_tokens) / seconds;
+  result.total_tok_s = static_cast<double>(result.output_tokens + result.input_tokens) / seconds;
+  result.request_s = options.requests / seconds;
+  result.ttft_ms = percentiles(std::move(ttft));
+  result.tpot_ms = percentiles(std::move(tpot));
+  return result;
+}
+
+nlohmann::ordered_json to_json(const Percentiles& p) {
+  return {{"mean", p.mean}, {"p50", p.p50}, {"p90", p.p90}, {"p99", p.p99}};
+}
+
+}  // namespace
+
+Percentiles percentiles(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  const auto at = [&](double share) {
+    return values[std::min(values.size() - 1,
+                           static_cast<size_t>(share * static_cast<double>(values.size())))];
+  };
+  double sum = 0;
+  for (const double v : values) sum += v;
+  return {sum / static_cast<double>(values.size()), at(0.5), at(0.9), at(0.99)};
+}
+
+Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& config,
+                                          const ThroughputOptions& options) {
+  std::mt19937_64 random(options.seed);
+  std::exponential_distribution<double> gap(options.rate > 0 ? options.rate : 1.0);
+  Board board;
+  board.times.resize(static_cast<size_t>(options.requests));
+  Progress progress("throughput", "tokens", int64_t{options.requests} * options.output_len);
+
+  const auto start = Clock::now();
+  auto arrival = start;
+  int64_t shown = 0;
+  const auto show = [&](int64_t tokens) {
+    progress.advance(tokens - shown);
+    shown = tokens;
+  };
+  for (size_t i = 0; i < board.times.size(); ++i) {
+    if (options.rate > 0) {
+      std::this_thread::sleep_until(arrival);
+      std::unique_lock lock(board.mutex);
+      show(board.tokens);
+    }
+    Request request = make_request(options, config, random);
+    request.on_event = [&board, i](const OutputEvent& event) { board.on_event(i, event); };
+    board.times[i].arrival = options.rate > 0 ? arrival : start;
+    auto id = engine.submit(std::move(request));
+    if (!id.ok()) {
+      engine.drain(std::chrono::milliseconds(0));
+      return id.status();
+    }
+    arrival += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(random)));
+  }
+  std::unique_lock lock(board.mutex);
+  while (board.finished < options.requests) {
+    board.changed.wait_for(lock, std::chrono::milliseconds(200));
+    show(board.tokens);
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (!board.error.empty()) return internal_error(board.error);
+  return summarize(board, options, seconds);
+}
+
+nlohmann::ordered_json to_json(const ThroughputResult& r) {
+  return {{"output_tok_s", r.output_tok_s}, {"total_tok_s", r.total_tok_s},    {"request_s", r.request_s},
+          {"ttft_ms", to_json(r.ttft_ms)},  {"tpot_ms", to_json(r.tpot_ms)},   {"seconds", r.seconds},
+          {"input_tokens", r.input_tokens}, {"output_tokens", r.output_tokens}};
+}
+
+}  // namespace octet

@@ -1,0 +1,193 @@
+#include "quantize/quantize.h"
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "base/progress.h"
+#include "formats/writer.h"
+#include "model/weights.h"
+#include "tensor/quant_codec.h"
+#include "tensor/quantize_rows.h"
+
+namespace octet {
+namespace {
+
+// A module's codes and scales come from one pass over its weight but are written as two tensors: the last
+// module read is kept until the next one is asked for.
+class ModuleReader {
+ public:
+  explicit ModuleReader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  Result<const HostLinear*> read(const std::string& module, const QuantScheme& scheme) {
+    if (module != module_) {
+      OCTET_ASSIGN_OR_RETURN(linear_, read_linear(checkpoint_, module, scheme));
+      module_ = module;
+    }
+    return &std::as_const(linear_);
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::string module_;
+  HostLinear linear_;
+};
+
+// Builds the list of tensors of the checkpoint to be written.
+class TensorList {
+ public:
+  TensorList(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes)
+      : checkpoint_(checkpoint), schemes_(schemes), reader_(std::make_shared<ModuleReader>(checkpoint)) {}
+
+  Status build() {
+    const ModelConfig& config = checkpoint_.config;
+    OCTET_RETURN_IF_ERROR(add_plain("model.embed_tokens.weight", sixteen_bit()));
+    for (int32_t layer = 0; layer < config.n_layers; ++layer) {
+      const std::string p = "model.layers." + std::to_string(layer) + ".";
+      OCTET_RETURN_IF_ERROR(add_vector(p + "input_layernorm.weight"));
+      for (const char* module : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
+        OCTET_RETURN_IF_ERROR(add_linear(p + "self_attn." + module));
+      }
+      if (config.qk_norm) {
+        OCTET_RETURN_IF_ERROR(add_vector(p + "self_attn.q_norm.weight"));
+        OCTET_RETURN_IF_ERROR(add_vector(p + "self_attn.k_norm.weight"));
+      }
+      OCTET_RETURN_IF_ERROR(add_vector(p + "post_attention_layernorm.weight"));
+      for (const char* module : {"gate_proj", "up_proj", "down_proj"}) {
+        OCTET_RETURN_IF_ERROR(add_linear(p + "mlp." + module));
+      }
+    }
+    OCTET_RETURN_IF_ERROR(add_vector("model.norm.weight"));
+    // A tied head that stays 16 bit is the embedding; a quantized one becomes a matrix of its own.
+    if (!config.tied_embeddings || schemes_.at("lm_head").weight.quantized()) return add_linear("lm_head");
+    return {};
+  }
+
+  std::vector<TensorToWrite> tensors;
+  int64_t bytes = 0;
+
+ private:
+  DType sixteen_bit() const { return checkpoint_.config.dtype == QType::kF16 ? DType::kF16 : DType::kBF16; }
+
+  void add(TensorToWrite tensor) {
+    int64_t values = 1;
+    for (const int64_t d : tensor.shape) values *= d;
+    bytes += static_cast<int64_t>(dtype_bytes(tensor.type, static_cast<size_t>(values)));
+    tensors.push_back(std::move(tensor));
+  }
+
+  Status add_plain(const std::string& name, DType type) {
+    const CheckpointTensor* source = checkpoint_.find(name);
+    if (source == nullptr) return corrupt(checkpoint_.path + ": tensor '" + name + "' is missing");
+    const QType qtype = type == DType::kF32 ? QType::kF32 : type == DType::kF16 ? QType::kF16 : QType::kBF16;
+    add({name, type, source->shape, [this, source, qtype](std::span<uint8_t> out) -> Status {
+           std::vector<float> values(static_cast<size_t>(source->rows() * source->cols()));
+           OCTET_RETURN_IF_ERROR(checkpoint_.read_rows_f32(*source, 0, source->rows(), values.data()));
+           const QuantArgs args{qtype, QScale::kNone, false, true};
+           quantize_rows(values.data(), source->rows(), source->cols(), args, out.data(), nullptr);
+           return {};
+         }});
+    return {};
+  }
+
+  // Norms and biases: 16 bit where that loses nothing, else as the float32 they are, so that the written
+  // checkpoint gives the logits of the original.
+  Status add_vector(const std::string& name) {
+    const CheckpointTensor* source = checkpoint_.find(name);
+    if (source == nullptr) return corrupt(checkpoint_.path + ": tensor '" + name + "' is missing");
+    std::vector<float> values(static_cast<size_t>(source->rows() * source->cols()));
+    OCTET_RETURN_IF_ERROR(checkpoint_.read_rows_f32(*source, 0, source->rows(), values.data()));
+    bool exact = true;
+    for (const float v : values) {
+      const float back =
+          sixteen_bit() == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
+      exact = exact && back == v;
+    }
+    return add_plain(name, exact ? sixteen_bit() : DType::kF32);
+  }
+
+  Status add_linear(const std::string& module) {
+    const QuantScheme& scheme = schemes_.at(module);
+    const auto [n, k] = linear_shape(checkpoint_.config, module);
+    const auto reader = reader_;
+    add({module + ".weight",
+         code_dtype(scheme.weight.type),
+         {n, k},
+         [reader, module, scheme](std::span<uint8_t> out) -> Status {
+           OCTET_ASSIGN_OR_RETURN(const auto* linear, reader->read(module, scheme));
+           std::memcpy(out.data(), linear->codes.data(), out.size());
+           return {};
+         }});
+    if (scheme.weight.quantized()) {
+      add({module + ".weight_scale",
+           DType::kBF16,
+           {n, 1},
+           [reader, module, scheme](std::span<uint8_t> out) -> Status {
+             OCTET_ASSIGN_OR_RETURN(const auto* linear, reader->read(module, scheme));
+             const QuantArgs args{QType::kBF16, QScale::kNone, false, true};
+             quantize_rows(linear->scale.data(), linear->n, 1, args, out.data(), nullptr);
+             return {};
+           }});
+    }
+    if (checkpoint_.find(module + ".bias") != nullptr) return add_vector(module + ".bias");
+    return {};
+  }
+
+  const Checkpoint& checkpoint_;
+  const std::map<std::string, QuantScheme>& schemes_;
+  std::shared_ptr<ModuleReader> reader_;
+};
+
+}  // namespace
+
+Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const QuantizeOptions& options,
+                                           const std::string& folder) {
+  namespace fs = std::filesystem;
+  const auto start = std::chrono::steady_clock::now();
+  OCTET_ASSIGN_OR_RETURN(const auto schemes, assign_schemes(checkpoint, {options.scheme, options.exclude,
+                                                                         options.quantize_head}));
+  std::error_code error;
+  if (fs::exists(folder, error) && !fs::is_empty(folder, error)) {
+    return invalid_argument(folder + ": exists and is not empty; give another folder to -o");
+  }
+  TensorList list(checkpoint, schemes);
+  OCTET_RETURN_IF_ERROR(list.build());
+
+  // Everything is made in a folder beside the final one, which appears whole or not at all.
+  const std::string partial = fs::path(folder).lexically_normal().string() + ".partial";
+  fs::remove_all(partial, error);
+  if (!fs::create_directories(partial, error)) {
+    return invalid_argument(partial + ": cannot create the folder: " + error.message());
+  }
+  const auto fail = [&](const Status& status) {
+    fs::remove_all(partial, error);
+    return status;
+  };
+  Progress progress("quantizing to " + options.scheme, "MiB", list.bytes >> 20);
+  int64_t written = 0;
+  const auto on_bytes = [&](size_t n) {
+    const int64_t before = written >> 20;
+    written += static_cast<int64_t>(n);
+    progress.advance((written >> 20) - before);
+  };
+  if (auto s = write_safetensors(partial, list.tensors, options.shard_bytes, on_bytes); !s.ok())
+    return fail(s);
+  if (auto s = write_model_files(partial, checkpoint, schemes, nullptr); !s.ok()) return fail(s);
+  fs::remove(folder, error);
+  fs::rename(partial, folder, error);
+  if (error)
+    return fail(invalid_argument(folder + ": cannot rename the finished folder: " + error.message()));
+  progress.finish();
+
+  QuantizeReport report;
+  for (const auto& [module, scheme] : schemes) {
+    ++(scheme.weight.quantized() ? report.quantized_modules : report.plain_modules);
+  }
+  report.bytes_written = list.bytes;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace octet

@@ -1,0 +1,34 @@
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/session.h"
+#include "cli/version.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Octet: an inference server for large language models with 8-bit weights and activations",
+               "octet");
+  app.set_version_flag("--version", std::string("octet ") + octet::kVersion);
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "Print the help of every command and exit");
+  app.get_formatter()->column_width(34);
+  std::string log_level = "info";
+  app.add_option("--log-level", log_level, "debug, info, warning, error, off")->capture_default_str();
+  app.fallthrough();
+
+  octet::Action action;
+  octet::add_quantize(app, action);
+  octet::add_serve(app, action);
+  octet::add_generate(app, action);
+  octet::add_chat(app, action);
+  octet::add_inspect(app, action);
+  octet::add_tokenize(app, action);
+  octet::add_bench(app, action);
+  octet::add_completion(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  }
+  if (const auto status = octet::init_logging(log_level); !status.ok()) return octet::fail(status);
+  return action();
+}

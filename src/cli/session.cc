@@ -1,0 +1,131 @@
+#include "cli/session.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "backend/cpu/cpu_ops.h"
+#include "backend/reference/reference_ops.h"
+#include "base/log.h"
+
+namespace octet {
+
+void add_model_options(CLI::App& command, ModelArgs& args) {
+  auto* model = command.add_option("MODEL", args.model, "checkpoint: a Hugging Face folder or a .gguf file");
+  auto* random =
+      command.add_option("--random-weights", args.random_weights,
+                         "random weights of a trained model's spread, for speed alone: a folder with a "
+                         "config.json, or a built-in name such as llama-3.1-8b");
+  model->excludes(random);
+  ModelOptions& o = args.options;
+  command.add_option("--scheme", o.scheme,
+                     "quantize while loading: bf16, fp16, int8-minmax, fp8 (default: as stored)");
+  command.add_option("--exclude", o.exclude,
+                     "with --scheme: regular expression over layers that stay 16 bit");
+  command.add_flag("--quantize-head", o.quantize_head, "with --scheme: the output head too");
+  command.add_option("--kv-dtype", o.kv_dtype, "KV cache: auto, bf16, fp16, int8, fp8")
+      ->capture_default_str();
+  command.add_option("--kv-memory", args.kv_memory,
+                     "memory for the KV cache, such as 2GiB (default: what fits, 4GiB at most)");
+  command.add_option("--max-batch", o.max_batch, "sequences in a step")->capture_default_str();
+  command.add_option("--max-step-tokens", o.max_step_tokens, "tokens in a step, prompts in chunks of these")
+      ->capture_default_str();
+  command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
+  command.add_option("--page-size", o.page_size, "tokens in a page of the KV cache (default: the backend's)");
+  command.add_option("--backend", args.backend, "cpu, or reference (slow, the specification)")
+      ->capture_default_str();
+  command.add_option("--threads", args.threads, "threads of the cpu backend (default: all cores)");
+  command.add_option("--isa", args.isa, "instruction set: auto, generic, avx2, avx512")
+      ->capture_default_str();
+  command.add_flag("--no-prefix-cache", args.no_prefix_cache,
+                   "do not share the cache of common prompt beginnings");
+  command.add_option("--seed", args.seed, "of sampling, where a request brings none");
+}
+
+Result<int64_t> parse_size(const std::string& option, const std::string& text) {
+  size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  static constexpr std::pair<const char*, double> kUnits[] = {
+      {"", 1},         {"B", 1},       {"K", 0x1p10},   {"KB", 0x1p10}, {"KiB", 0x1p10},
+      {"M", 0x1p20},   {"MB", 0x1p20}, {"MiB", 0x1p20}, {"G", 0x1p30},  {"GB", 0x1p30},
+      {"GiB", 0x1p30}, {"T", 0x1p40},  {"TiB", 0x1p40}};
+  for (const auto& [unit, factor] : kUnits) {
+    if (end > 0 && text.substr(end) == unit && value > 0 && value * factor < 0x1p60) {
+      return static_cast<int64_t>(value * factor);
+    }
+  }
+  return invalid_argument(option + " '" + text + "': expected a size such as 512MiB or 2GiB");
+}
+
+Result<std::shared_ptr<Checkpoint>> open_checkpoint(const ModelArgs& args) {
+  if (!args.random_weights.empty()) return Checkpoint::random(args.random_weights);
+  if (args.model.empty()) return invalid_argument("no model: give a path, or --random-weights NAME");
+  return Checkpoint::open(args.model);
+}
+
+Result<std::unique_ptr<Ops>> make_ops(const ModelArgs& args) {
+  if (args.backend == "reference") return make_reference_ops();
+  if (args.backend == "cpu") return make_cpu_ops({args.threads, args.isa});
+  return invalid_argument("unknown backend '" + args.backend + "'; there are cpu, reference");
+}
+
+Result<Session> open_session(const ModelArgs& args, bool text) {
+  Session session;
+  ModelOptions options = args.options;
+  if (!args.kv_memory.empty()) {
+    OCTET_ASSIGN_OR_RETURN(options.kv_bytes, parse_size("--kv-memory", args.kv_memory));
+  }
+  OCTET_ASSIGN_OR_RETURN(session.checkpoint, open_checkpoint(args));
+  if (text && session.checkpoint->tokenizer.empty()) {
+    return invalid_argument(session.checkpoint->path + ": the checkpoint has no tokenizer (tokenizer.json)");
+  }
+  if (!session.checkpoint->tokenizer.empty()) {
+    OCTET_ASSIGN_OR_RETURN(session.tokenizer, Tokenizer::create(session.checkpoint->tokenizer));
+  }
+  if (const auto& source = session.checkpoint->tokenizer.chat_template; text && !source.empty()) {
+    auto parsed = ChatTemplate::parse(source);
+    if (!parsed.ok()) return parsed.status().with_context("chat template");
+    session.chat_template = std::move(parsed).value();
+  }
+  OCTET_ASSIGN_OR_RETURN(auto ops, make_ops(args));
+  log_info("device: " + ops->info().device);
+  OCTET_ASSIGN_OR_RETURN(const MemoryPlan plan, Model::plan(*session.checkpoint, *ops, options));
+  log_info("memory: " + plan.to_text());
+  OCTET_ASSIGN_OR_RETURN(session.model, Model::load(session.checkpoint, std::move(ops), options));
+  log_info("model: " + session.name() + ", " + session.model->scheme_name() + ", KV cache " +
+           session.model->kv_name() + ", context " + std::to_string(session.model->max_context()));
+  return session;
+}
+
+Status start_engine(Session& session, const ModelArgs& args) {
+  EngineOptions options;
+  options.max_batch = session.model->max_batch();
+  options.max_step_tokens = session.model->max_step_tokens();
+  options.max_context = session.model->max_context();
+  options.max_waiting = args.max_waiting;
+  options.prefix_cache = !args.no_prefix_cache;
+  options.seed = args.seed;
+  OCTET_ASSIGN_OR_RETURN(session.engine, Engine::create(*session.model, options));
+  return {};
+}
+
+int fail(const Status& status) {
+  std::fprintf(stderr, "octet: error: %s\n", status.message().c_str());
+  return status.code() == StatusCode::kInvalidArgument || status.code() == StatusCode::kUnsupported ? 2 : 1;
+}
+
+SamplingParams default_sampling(const Checkpoint& checkpoint) {
+  SamplingParams params;
+  params.temperature = checkpoint.generation.temperature;
+  params.top_p = checkpoint.generation.top_p;
+  params.top_k = checkpoint.generation.top_k;
+  params.min_p = checkpoint.generation.min_p;
+  params.repetition_penalty = checkpoint.generation.repetition_penalty;
+  return params;
+}
+
+}  // namespace octet

@@ -1,0 +1,58 @@
+// What most commands share: the options that say which model runs how, and loading it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "engine/engine.h"
+#include "formats/checkpoint.h"
+#include "model/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace octet {
+
+struct ModelArgs {
+  std::string model;           // path of a checkpoint
+  std::string random_weights;  // or the name of a shape
+  std::string backend = "cpu", isa = "auto";
+  int32_t threads = 0;
+  std::string kv_memory;  // "2GiB"
+  bool no_prefix_cache = false;
+  uint64_t seed = 0;
+  ModelOptions options;
+  int32_t max_waiting = 1024;
+};
+
+// MODEL, --random-weights, and every option that changes what is loaded and how it runs.
+void add_model_options(CLI::App& command, ModelArgs& args);
+
+// "512MiB", "2GiB", "1.5G", plain bytes. kInvalidArgument names the option.
+Result<int64_t> parse_size(const std::string& option, const std::string& text);
+
+struct Session {
+  std::shared_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has none
+  std::optional<ChatTemplate> chat_template;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Engine> engine;  // last: it stops first
+
+  std::string name() const { return checkpoint->config.name; }
+};
+
+Result<std::shared_ptr<Checkpoint>> open_checkpoint(const ModelArgs& args);
+Result<std::unique_ptr<Ops>> make_ops(const ModelArgs& args);
+// Loads the model, prints the memory plan; with `text` also tokenizer and template.
+Result<Session> open_session(const ModelArgs& args, bool text);
+Status start_engine(Session& session, const ModelArgs& args);
+
+// Prints "octet: error: ..." and gives the exit code.
+int fail(const Status& status);
+
+// The sampling defaults a checkpoint's generation_config.json gives.
+SamplingParams default_sampling(const Checkpoint& checkpoint);
+
+}  // namespace octet

@@ -1,12 +1,13 @@
-// One model on disk, whatever its format: configuration, tensors under Hugging Face's names, the scheme of every linear
-// layer, tokenizer and chat template. Files stay memory-mapped as long as the Checkpoint lives.
+// One model on disk, whatever its format: configuration, tensors under Hugging Face's names, the scheme of
+// every linear layer, tokenizer and chat template. Files stay memory-mapped as long as the Checkpoint lives.
 //
-// Names are canonical: GGUF's `blk.0.attn_q.weight` is found as `model.layers.0.self_attn.q_proj.weight`, and the row
-// order of its q and k (permuted for adjacent-pair rotation by the converter) is undone on reading.
+// Names are canonical: GGUF's `blk.0.attn_q.weight` is found as `model.layers.0.self_attn.q_proj.weight`, and
+// the row order of its q and k (permuted for adjacent-pair rotation by the converter) is undone on reading.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,39 +22,39 @@
 namespace octet {
 
 struct CheckpointTensor {
-  std::string name;               // canonical
+  std::string name;  // canonical
   DType type = DType::kF32;
   std::vector<int64_t> shape;     // row-major, outermost first: a linear weight is [n, k]
   std::span<const uint8_t> data;  // mapped
   std::string file;               // for messages
-  int32_t rope_heads = 0;         // > 0: rows come in GGUF's rotated order for so many heads; read_rows undoes it
+  int32_t rope_heads = 0;  // > 0: rows come in GGUF's rotated order for so many heads; read_rows undoes it
 
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
-  int64_t cols() const;           // product of the other dimensions
+  int64_t cols() const;  // product of the other dimensions
 };
 
 class Checkpoint {
  public:
   // A folder (config.json and safetensors), a .gguf file, or a folder that holds one .gguf file.
-  // Everything is checked here: bounds, overlaps, shapes against the config, missing tensors. One line a mistake, with
-  // file, tensor, what was expected and what was found.
+  // Everything is checked here: bounds, overlaps, shapes against the config, missing tensors. One line a
+  // mistake, with file, tensor, what was expected and what was found.
   static Result<std::shared_ptr<Checkpoint>> open(const std::string& path);
 
-  // Weights of a trained model's spread for speed measurements: `source` is a folder with a config.json or a built-in
-  // name (llama-3.1-8b, llama-3.2-1b, ...). Tensors are made on reading, seeded by name.
+  // Weights of a trained model's spread for speed measurements: `source` is a folder with a config.json or a
+  // built-in name (llama-3.1-8b, llama-3.2-1b, ...). Tensors are made on reading, seeded by name.
   static Result<std::shared_ptr<Checkpoint>> random(const std::string& source, uint64_t seed = 1);
   static std::vector<std::string> random_names();
 
   std::string path;
-  std::string format;             // "safetensors", "gguf v3", "random"
+  std::string format;  // "safetensors", "gguf v3", "random"
   ModelConfig config;
   GenerationDefaults generation;
   TokenizerSpec tokenizer;
   std::map<std::string, CheckpointTensor> tensors;
-  // The scheme of a linear layer by its module name ("model.layers.0.mlp.down_proj", "lm_head"); modules not named
-  // here are 16 bit.
+  // The scheme of a linear layer by its module name ("model.layers.0.mlp.down_proj", "lm_head"); modules not
+  // named here are 16 bit.
   std::map<std::string, QuantScheme> schemes;
-  KvQuant kv_quant;               // what the checkpoint asks for (kBF16 where it says nothing)
+  KvQuant kv_quant;  // what the checkpoint asks for (kBF16 where it says nothing)
   bool has_kv_quant = false;
 
   const CheckpointTensor* find(const std::string& name) const;
@@ -67,7 +68,7 @@ class Checkpoint {
  private:
   friend class CheckpointBuilder;
   std::vector<std::shared_ptr<MappedFile>> files_;
-  uint64_t random_seed_ = 0;
+  std::optional<uint64_t> random_seed_;  // set: tensors have no data, they are made on reading
 };
 
 // The modules of a model that are linear layers of its blocks, in order of use:

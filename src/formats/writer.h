@@ -11,7 +11,8 @@
 
 namespace octet {
 
-// One tensor to be written; `fill` produces its bytes when its turn comes, so that no more than one is in memory.
+// One tensor to be written; `fill` produces its bytes when its turn comes, so that no more than one is in
+// memory.
 struct TensorToWrite {
   std::string name;
   DType type = DType::kBF16;
@@ -19,15 +20,16 @@ struct TensorToWrite {
   std::function<Status(std::span<uint8_t> bytes)> fill;
 };
 
-// model.safetensors, or model-0000i-of-0000n.safetensors with an index above `shard_bytes`. Files are written under a
-// temporary name and renamed at the end: a run that dies leaves no half checkpoint.
-// `on_bytes` is called with the size of each piece written.
-Status write_safetensors(const std::string& folder, const std::vector<TensorToWrite>& tensors, size_t shard_bytes,
-                         const std::function<void(size_t)>& on_bytes);
+// model.safetensors, or model-0000i-of-0000n.safetensors with an index above `shard_bytes`. Files are written
+// under a temporary name and renamed at the end: a run that dies leaves no half checkpoint. `on_bytes` is
+// called with the size of each piece written.
+Status write_safetensors(const std::string& folder, const std::vector<TensorToWrite>& tensors,
+                         size_t shard_bytes, const std::function<void(size_t)>& on_bytes);
 
-// config.json (with quantization_config where any module is quantized), generation_config.json, tokenizer.json,
-// tokenizer_config.json, chat_template.jinja: everything of the folder but the tensors. Works from GGUF sources too.
-// `modules`: every linear module of the model, lm_head included, with the scheme it was written in.
+// config.json (with quantization_config where any module is quantized), generation_config.json,
+// tokenizer.json, tokenizer_config.json, chat_template.jinja: everything of the folder but the tensors. Works
+// from GGUF sources too. `modules`: every linear module of the model, lm_head included, with the scheme it
+// was written in.
 Status write_model_files(const std::string& folder, const Checkpoint& source,
                          const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant);
 

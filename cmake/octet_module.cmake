@@ -4,7 +4,6 @@
 #   x_avx512.cc   the same
 #   x_test.cc     into the folder's test binary, octet_<name>_test
 #   x_bench.cc    a Google Benchmark binary of its own
-#   x_fuzz.cc     a fuzz target of its own (tests/fuzz)
 
 add_library(octet_flags INTERFACE)
 target_compile_options(octet_flags INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers)
@@ -17,6 +16,9 @@ endif()
 set(OCTET_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi2)
 set(OCTET_AVX512_FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mavx512bf16 -mfma -mf16c -mbmi2
     -mprefer-vector-width=512)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  list(APPEND OCTET_AVX512_FLAGS -Wno-maybe-uninitialized)  # GCC bug 105593: its own AVX-512 intrinsics
+endif()
 
 # octet_module(<name> [DEPS <targets>...] [TEST_DEPS <targets>...]) for the folder it is called from.
 function(octet_module name)
@@ -28,7 +30,7 @@ function(octet_module name)
   file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   set(tests ${sources})
   set(benches ${sources})
-  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$|/main\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$|/main\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   foreach(source ${sources})
@@ -51,6 +53,7 @@ function(octet_module name)
     add_executable(octet_${name}_test ${tests})
     target_link_libraries(octet_${name}_test PRIVATE octet_${name} ${ARG_TEST_DEPS} GTest::gtest_main)
     add_test(NAME ${name} COMMAND octet_${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES LABELS unit)
   endif()
   if(OCTET_TESTS AND benches)
     find_package(benchmark REQUIRED)

@@ -71,8 +71,8 @@ struct BackendInfo {
   std::string name;                // "cpu", "reference", "cuda"
   std::string device;              // what the user knows it by: "AMD EPYC 9R14, 2 threads, avx512"
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
-  int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
   int32_t page_size = 16;          // the KV page size it likes best
+  int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
 };
 
 // Sizes that bound every later call: scratch memory is taken once, for these.

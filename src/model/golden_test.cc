@@ -1,0 +1,128 @@
+// Golden logits: models of every family against Hugging Face transformers (float32 arithmetic on the same
+// weights).
+#include <gtest/gtest.h>
+
+#include "backend/cpu/cpu_ops.h"
+#include "backend/reference/reference_ops.h"
+#include "model/test_util.h"
+
+namespace octet {
+namespace {
+
+using test::Feeder;
+using test::Golden;
+
+Result<std::unique_ptr<Model>> load(const std::string& folder, std::unique_ptr<Ops> ops,
+                                    const std::string& scheme, const std::string& kv) {
+  OCTET_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::open(folder));
+  ModelOptions options;
+  options.scheme = scheme;
+  options.kv_dtype = kv;
+  options.max_batch = 2;
+  options.max_step_tokens = 64;
+  options.max_context = 256;
+  return Model::load(std::move(checkpoint), std::move(ops), options);
+}
+
+std::vector<int32_t> narrow(const std::vector<int64_t>& ids) {
+  return {ids.begin(), ids.end()};
+}
+
+// Root mean square of a - b over that of a.
+double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    norm += static_cast<double>(a[i]) * a[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+std::vector<int64_t> greedy(Model& model, const std::vector<int32_t>& prompt, size_t n) {
+  Feeder feeder(model, 0);
+  std::vector<int32_t> next = prompt;
+  std::vector<int64_t> ids;
+  while (ids.size() < n) {
+    ForwardBatch batch;
+    feeder.add(batch, next, false);
+    const View logits = model.forward(batch);
+    model.ops().synchronize();
+    const float* row = logits.row<float>(0);
+    next = {static_cast<int32_t>(std::max_element(row, row + logits.cols) - row)};
+    ids.push_back(next[0]);
+  }
+  return ids;
+}
+
+std::vector<std::string> golden_folders() {
+  std::vector<std::string> folders;
+  const std::string shared = test::shared_data();
+  for (const std::string& root :
+       {std::string("tests/golden/models"), shared.empty() ? shared : shared + "/models"}) {
+    if (root.empty() || !std::filesystem::is_directory(root)) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(root)) {
+      if (std::filesystem::exists(entry.path() / "golden.safetensors"))
+        folders.push_back(entry.path().string());
+    }
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+// A checkpoint of one of the 16-bit families, or quantized in a scheme that runs. `kl` bounds the divergence
+// from the golden logits where the scheme's own rounding of activations is not that of the golden's float32
+// arithmetic.
+class GoldenModel : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenModel, ReferenceInFloat32IsEqual) {
+  const auto golden = test::read_golden(GetParam());
+  ASSERT_TRUE(golden.ok()) << golden.status().message();
+  auto checkpoint = Checkpoint::open(GetParam());
+  if (!checkpoint.ok() && checkpoint.status().code() == StatusCode::kUnsupported) {
+    GTEST_SKIP() << checkpoint.status().message();
+  }
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  if (!(*checkpoint)->schemes.empty()) GTEST_SKIP() << "quantized: CpuInStoredSchemeIsClose covers it";
+  auto model = load(GetParam(), make_reference_ops(), "f32", "fp16");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const auto ids = narrow(golden->ids);
+  // What is not float32 here is the cache: float16 has 11 bits, and three layers' softmax amplify its
+  // rounding.
+  const auto logits = Feeder(**model).logits(ids, 32);
+  ASSERT_EQ(logits.size(), golden->logits.size());
+  const auto vocab = static_cast<size_t>((*model)->config().vocab_size);
+  EXPECT_LT(test::mean_kl(golden->logits, logits, vocab), 1e-6);
+  EXPECT_LT(relative_error(golden->logits, logits), 0x1p-9);
+  EXPECT_EQ(greedy(**model, {ids.begin(), ids.begin() + 16}, golden->greedy.size()), golden->greedy);
+}
+
+TEST_P(GoldenModel, CpuInStoredSchemeIsClose) {
+  const auto golden = test::read_golden(GetParam());
+  ASSERT_TRUE(golden.ok()) << golden.status().message();
+  for (const char* isa : {"generic", "avx2", "avx512"}) {
+    auto ops = make_cpu_ops({2, isa});
+    if (!ops.ok()) continue;  // not on this CPU; "generic" always is
+    auto model = load(GetParam(), std::move(ops).value(), "", "auto");
+    if (!model.ok() && model.status().code() == StatusCode::kUnsupported)
+      GTEST_SKIP() << model.status().message();
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    const auto logits = Feeder(**model).logits(narrow(golden->ids), 48);
+    const auto vocab = static_cast<size_t>((*model)->config().vocab_size);
+    // The golden is float32 on the (dequantized) weights: what differs is the 16-bit or 8-bit rounding of
+    // activations.
+    const bool quantized = (*model)->scheme_name().find("8") != std::string::npos;
+    EXPECT_LT(test::mean_kl(golden->logits, logits, vocab), quantized ? 5e-3 : 1e-3) << isa;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenModel, testing::ValuesIn(golden_folders()), [](const auto& info) {
+  std::string name = std::filesystem::path(info.param).filename().string() +
+                     (info.param.find("golden") != std::string::npos ? "_own" : "");
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+  return name;
+});
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);
+
+}  // namespace
+}  // namespace octet

@@ -4,7 +4,9 @@
 
 #include "backend/cpu/cpu_ops.h"
 #include "backend/reference/reference_ops.h"
+#include "model/rope.h"
 #include "model/test_util.h"
+#include "tensor/quant_codec.h"
 
 namespace octet {
 namespace {
@@ -12,9 +14,24 @@ namespace {
 using test::Feeder;
 using test::Golden;
 
+// The shared goldens were computed after the whole model, its rotary frequencies included, had been cast to
+// bfloat16 and back: divisors that turn our frequencies into those rounded ones.
+std::vector<float> divisors_of_bf16_frequencies(const ModelConfig& config) {
+  auto divisors = rope_inverse_frequencies(config.rope, config.head_dim);
+  for (int32_t i = 0; i < config.head_dim / 2; ++i) {
+    float& f = divisors[static_cast<size_t>(i)];
+    const double unscaled = std::pow(static_cast<double>(config.rope.theta), -2.0 * i / config.head_dim);
+    f = static_cast<float>(unscaled / bf16_to_f32(f32_to_bf16(f)));
+  }
+  return divisors;
+}
+
 Result<std::unique_ptr<Model>> load(const std::string& folder, std::unique_ptr<Ops> ops,
                                     const std::string& scheme, const std::string& kv) {
   OCTET_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::open(folder));
+  if (folder.find("shared") != std::string::npos) {
+    checkpoint->config.rope.gguf_factors = divisors_of_bf16_frequencies(checkpoint->config);
+  }
   ModelOptions options;
   options.scheme = scheme;
   options.kv_dtype = kv;

@@ -1,0 +1,295 @@
+// The kernels of attention_tile.h over a multiplier D, which says how 16 lanes of a panel meet values of a
+// row:
+//   Vec, A             vectors of float; the type of a row's values in the product
+//   kRows              rows at once, by the registers there are
+//   kStep              values of a row in one step: 2 where panels are paired
+//   Panel load(p)      16 lanes of one step, from 16 * kStep elements
+//   step(acc, panel, a)  acc += a . panel, the same operations in the same order for every row
+//   put(a, v)          kLanes values of a row into the product's type
+#pragma once
+
+#include "backend/cpu/attention_tile.h"
+#include "backend/cpu/vec_math.h"
+
+namespace octet::cpu {
+
+// 16 lanes of float sums.
+template <class V>
+struct Lanes16 {
+  static constexpr int kVecs = 16 / V::kLanes;
+  typename V::F v[kVecs];
+};
+
+// Panels of bf16 pairs, multiplied in float.
+template <class V, int kRowsAtOnce>
+struct PairsInFloat {
+  using Vec = V;
+  using A = float;
+  using Acc = Lanes16<V>;
+  static constexpr int kRows = kRowsAtOnce, kStep = 2;
+  struct Panel {
+    typename V::F even[Acc::kVecs], odd[Acc::kVecs];
+  };
+  static Panel load(const uint16_t* p) {
+    Panel panel;
+    OCTET_UNROLL
+    for (int i = 0; i < Acc::kVecs; ++i)
+      V::load_bf16_pairs(p + 2 * V::kLanes * i, panel.even[i], panel.odd[i]);
+    return panel;
+  }
+  static void step(Acc& acc, const Panel& panel, const float* a) {
+    const typename V::F even = V::set1(a[0]), odd = V::set1(a[1]);
+    OCTET_UNROLL
+    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(even, panel.even[i], acc.v[i]);
+    OCTET_UNROLL
+    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(odd, panel.odd[i], acc.v[i]);
+  }
+  static void put(float* a, typename V::F v) { V::store(a, v); }
+};
+
+// Panels of f16, one value of a row at a time.
+template <class V, int kRowsAtOnce>
+struct HalvesInFloat {
+  using Vec = V;
+  using A = float;
+  using Acc = Lanes16<V>;
+  using Panel = Lanes16<V>;
+  static constexpr int kRows = kRowsAtOnce, kStep = 1;
+  static Panel load(const uint16_t* p) {
+    Panel panel;
+    OCTET_UNROLL
+    for (int i = 0; i < Acc::kVecs; ++i) panel.v[i] = V::load_f16(p + V::kLanes * i);
+    return panel;
+  }
+  static void step(Acc& acc, const Panel& panel, const float* a) {
+    const typename V::F value = V::set1(*a);
+    OCTET_UNROLL
+    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(value, panel.v[i], acc.v[i]);
+  }
+  static void put(float* a, typename V::F v) { V::store(a, v); }
+};
+
+template <class D>
+struct AttentionKernelsImpl {
+  using V = typename D::Vec;
+  using F = typename V::F;
+  using A = typename D::A;
+  using Acc = typename D::Acc;
+  static constexpr int kMaxPages = kBlockKeys / 16;
+  // Lower than any score, yet finite: a row that has seen no key has no infinities to subtract.
+  static constexpr float kNoKey = -1e30f;
+
+  // B of a product, in panels of k_panel rows each along the inner dimension (k_last in the last).
+  struct Panels {
+    const uint16_t* const* data;
+    int32_t n, k_panel, k_last;
+    int64_t stride;  // elements from step to step
+  };
+
+  // c [R, 16] (+)= a [R, k] . b
+  template <int R>
+  static void product(const A* a, int64_t lda, const Panels& b, int32_t lane, float* c, int64_t ldc,
+                      bool accumulate) {
+    Acc acc[R];
+    OCTET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      OCTET_UNROLL
+      for (int i = 0; i < Acc::kVecs; ++i) {
+        acc[r].v[i] = accumulate ? V::load(c + r * ldc + i * V::kLanes) : V::set1(0);
+      }
+    }
+    for (int32_t n = 0; n < b.n; ++n, a += b.k_panel) {
+      const uint16_t* panel = b.data[n] + lane * D::kStep;
+      const int32_t k = n + 1 < b.n ? b.k_panel : b.k_last;
+      for (int32_t i = 0; i < k; i += D::kStep, panel += b.stride) {
+        const typename D::Panel values = D::load(panel);
+        OCTET_UNROLL
+        for (int r = 0; r < R; ++r) D::step(acc[r], values, a + r * lda + i);
+      }
+    }
+    OCTET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      OCTET_UNROLL
+      for (int i = 0; i < Acc::kVecs; ++i) V::store(c + r * ldc + i * V::kLanes, acc[r].v[i]);
+    }
+  }
+
+  template <int R>
+  static void product_rows(int32_t rows, const A* a, int64_t lda, const Panels& b, int32_t lane, float* c,
+                           int64_t ldc, bool accumulate) {
+    for (; rows >= R; rows -= R, a += R * lda, c += R * ldc) product<R>(a, lda, b, lane, c, ldc, accumulate);
+    if constexpr (R > 1) {
+      if (rows > 0) product_rows<R / 2>(rows, a, lda, b, lane, c, ldc, accumulate);
+    }
+  }
+
+  static void load_queries(const AttentionTile& tile, const KvLayout& kv, const AttentionScratch& scratch) {
+    const F factor = V::set1(tile.softmax_scale * 1.44269504f);
+    A* out = static_cast<A*>(scratch.q);
+    for (int32_t t = 0; t < tile.n_tokens; ++t) {
+      const float* q = tile.q + t * tile.q_stride;
+      for_lanes<V>(int64_t{tile.group} * kv.head_dim, [&](auto at) {
+        const F v = V::mul(at.load(q), factor);
+        at.put(out, [v](A* p) { D::put(p, v); });
+      });
+      out += tile.group * kv.head_dim;
+    }
+  }
+
+  // The codes of an 8-bit panel, in bf16.
+  static void unpack(const uint8_t* codes, QType type, int32_t n, uint16_t* out) {
+    if (type == QType::kInt8) {
+      const auto* in = reinterpret_cast<const int8_t*>(codes);
+      for (int32_t i = 0; i < n; i += V::kLanes) V::store_bf16_exact(out + i, V::load_i8(in + i));
+    } else {
+      for (int32_t i = 0; i < n; i += V::kLanes) V::store_bf16_exact(out + i, V::load_e4m3(codes + i));
+    }
+  }
+
+  // One block's panels in the product's type. Elements of keys that were never written may hold anything in
+  // K, whose scores are replaced; the scales of V, which multiply, are set to 0 there.
+  struct Block {
+    const uint16_t* k[kMaxPages];
+    const uint16_t* v[kMaxPages];
+    int32_t n_pages;
+  };
+  static Block load_block(const AttentionTile& tile, const KvLayout& kv, const AttentionScratch& scratch,
+                          int32_t key0, int32_t n_keys) {
+    Block block;
+    block.n_pages = (n_keys + kv.page_size - 1) / kv.page_size;
+    for (int32_t i = 0; i < block.n_pages; ++i) {
+      const uint8_t* head =
+          tile.pool + static_cast<size_t>(tile.pages[key0 / kv.page_size + i]) * kv.page_bytes;
+      if (!kv.eight_bit()) {
+        block.k[i] = reinterpret_cast<const uint16_t*>(head);
+        block.v[i] = reinterpret_cast<const uint16_t*>(head + kv.v_offset);
+        continue;
+      }
+      const int32_t offset = i * kv.page_size;
+      const int32_t valid = n_keys - offset < kv.page_size ? n_keys - offset : kv.page_size;
+      uint16_t *k = scratch.k + offset * kv.head_dim, *v = scratch.v + offset * kv.head_dim_padded;
+      unpack(head, kv.type, kv.page_size * kv.head_dim, k);
+      unpack(head + kv.v_offset, kv.type, (valid + 1) / 2 * 2 * kv.head_dim_padded, v);
+      std::memcpy(scratch.k_scale + offset, head + kv.k_scale_offset, kv.page_size * sizeof(float));
+      std::memset(scratch.v_scale + offset, 0, kv.page_size * sizeof(float));
+      std::memcpy(scratch.v_scale + offset, head + kv.v_scale_offset, valid * sizeof(float));
+      block.k[i] = k;
+      block.v[i] = v;
+    }
+    return block;
+  }
+
+  // s [width] of one row, of which [lo, hi) is visible, to p; updates m, l, and o [o_width] to the new
+  // maximum.
+  template <bool kScaled>
+  static void softmax_row(float* s, int32_t width, int32_t lo, int32_t hi, const AttentionScratch& scratch,
+                          A* p, float& m, float& l, float* o, int32_t o_width) {
+    F highest = V::set1(kNoKey);
+    const bool masked = lo > 0 || hi < width;
+    for (int32_t i = 0; i < width; i += V::kLanes) {
+      F v = V::load(s + i);
+      if constexpr (kScaled) v = V::mul(v, V::load(scratch.k_scale + i));
+      if (masked) v = V::select_between(i, lo, hi, v);
+      highest = V::max(v, highest);
+      if (kScaled || masked) V::store(s + i, v);
+    }
+    const float block_max = V::highest(highest), new_max = block_max > m ? block_max : m;
+    const F top = V::set1(new_max);
+    F sum = V::set1(0);
+    for (int32_t i = 0; i < width; i += V::kLanes) {
+      const F e = exp2<V>(V::sub(V::load(s + i), top));
+      sum = V::add(sum, e);
+      if constexpr (kScaled) {
+        D::put(p + i, V::mul(e, V::load(scratch.v_scale + i)));
+      } else {
+        D::put(p + i, e);
+      }
+    }
+    float block_sum = V::sum(sum);
+    if (new_max != m) {
+      float lanes[V::kLanes];
+      V::store(lanes, exp2<V>(V::set1(m - new_max)));
+      for (int32_t i = 0; i < o_width; i += V::kLanes)
+        V::store(o + i, V::mul(V::load(o + i), V::set1(lanes[0])));
+      l *= lanes[0];
+      m = new_max;
+    }
+    l += block_sum;
+  }
+
+  static void attend_block(const AttentionTile& tile, const KvLayout& kv, const AttentionScratch& scratch,
+                           int32_t key0, const AttentionState& out) {
+    const int32_t rows = tile.rows(), end = tile.last_position() + 1 - key0;
+    const int32_t n_keys = end < kBlockKeys ? end : kBlockKeys, width = (n_keys + 15) / 16 * 16;
+    const Block block = load_block(tile, kv, scratch, key0, n_keys);
+    const A* q = static_cast<const A*>(scratch.q);
+    A* p = static_cast<A*>(scratch.p);
+
+    for (int32_t key = 0; key < width; key += 16) {
+      const Panels k{block.k + key / kv.page_size, 1, kv.head_dim, kv.head_dim,
+                     int64_t{kv.page_size} * D::kStep};
+      product_rows<D::kRows>(rows, q, kv.head_dim, k, key % kv.page_size, scratch.scores + key, kBlockKeys,
+                             false);
+    }
+    for (int32_t r = 0; r < rows; ++r) {
+      const int32_t position = tile.first_position + r / tile.group - key0;
+      const int32_t lo = tile.window > 0 ? position - tile.window + 1 : 0;
+      (kv.eight_bit() ? softmax_row<true>
+                      : softmax_row<false>)(scratch.scores + r * kBlockKeys, width, lo, position + 1, scratch,
+                                            p + r * kBlockKeys, out.m[r], out.l[r],
+                                            out.o + r * kv.head_dim_padded, kv.head_dim_padded);
+    }
+    const int32_t last = n_keys - (block.n_pages - 1) * kv.page_size;
+    const Panels v{block.v, block.n_pages, kv.page_size, (last + D::kStep - 1) / D::kStep * D::kStep,
+                   int64_t{kv.head_dim_padded} * D::kStep};
+    for (int32_t i = 0; i < kv.head_dim_padded; i += 16) {
+      product_rows<D::kRows>(rows, p, kBlockKeys, v, i, out.o + i, kv.head_dim_padded, true);
+    }
+  }
+
+  static void attend(const AttentionTile& tile, const KvLayout& kv, const AttentionScratch& scratch,
+                     int32_t segment, const AttentionState& out) {
+    clear_state(tile.rows(), kv.head_dim_padded, out);
+    const int32_t begin = segment * kSegmentKeys, end = begin + kSegmentKeys;
+    for (int32_t key0 = begin; key0 < end && key0 <= tile.last_position(); key0 += kBlockKeys) {
+      if (key0 + kBlockKeys > tile.first_key()) attend_block(tile, kv, scratch, key0, out);
+    }
+  }
+
+  static void clear_state(int32_t rows, int32_t width, const AttentionState& state) {
+    std::memset(state.o, 0, sizeof(float) * static_cast<size_t>(rows) * static_cast<size_t>(width));
+    std::memset(state.l, 0, sizeof(float) * static_cast<size_t>(rows));
+    for (int32_t r = 0; r < rows; ++r) state.m[r] = kNoKey;
+  }
+
+  static void merge(int32_t rows, int32_t width, const AttentionState& segment, const AttentionState& total) {
+    for (int32_t r = 0; r < rows; ++r) {
+      const float m = segment.m[r] > total.m[r] ? segment.m[r] : total.m[r];
+      const F old_factor = exp2<V>(V::set1(total.m[r] - m)), new_factor = exp2<V>(V::set1(segment.m[r] - m));
+      float old_lanes[V::kLanes], new_lanes[V::kLanes];
+      V::store(old_lanes, old_factor);
+      V::store(new_lanes, new_factor);
+      total.m[r] = m;
+      total.l[r] = total.l[r] * old_lanes[0] + segment.l[r] * new_lanes[0];
+      float* o = total.o + r * width;
+      for (int32_t i = 0; i < width; i += V::kLanes) {
+        const F added = V::mul(V::load(segment.o + r * width + i), new_factor);
+        V::store(o + i, V::fma(V::load(o + i), old_factor, added));
+      }
+    }
+  }
+
+  static void finish(const AttentionTile& tile, const KvLayout& kv, const AttentionState& total, float* out,
+                     int64_t out_stride) {
+    for (int32_t r = 0; r < tile.rows(); ++r) {
+      float* row = out + r / tile.group * out_stride + r % tile.group * kv.head_dim;
+      const F l = V::set1(total.l[r]);
+      for_lanes<V>(kv.head_dim,
+                   [&](auto at) { at.store(row, V::div(at.load(total.o + r * kv.head_dim_padded), l)); });
+    }
+  }
+
+  static constexpr AttentionKernels table() { return {load_queries, attend, clear_state, merge, finish}; }
+};
+
+}  // namespace octet::cpu

@@ -1,0 +1,48 @@
+// The last step of every producer: a row of f32, just made, into the form its consumer wants. The codes are
+// those of backend/quant_rows.h, bit by bit.
+#pragma once
+
+#include <cstring>
+
+#include "backend/cpu/row_kernels.h"
+#include "backend/quant_rows.h"
+
+namespace octet::cpu {
+
+// Where to make row `r` before encode_row: in place where the consumer wants f32, else `scratch` [out.cols].
+inline float* staging_row(const QView& out, int64_t r, float* scratch) {
+  return out.args.type == QType::kF32 ? out.row<float>(r) : scratch;
+}
+
+// x [out.cols] as row `r` of out, with its scale where that is dynamic. x may be the row itself.
+inline void encode_row(const RowKernels& kernels, const float* x, const QView& out, int64_t r) {
+  const int64_t n = out.cols;
+  float inv_scale = 1;
+  if (out.args.dynamic) {
+    out.scale[r] = dynamic_scale(out.args.type, kernels.absmax(x, n));
+    inv_scale = inverse_scale(out.scale[r]);
+  } else if (out.args.quantized()) {
+    inv_scale = inverse_scale(out.scale[0]);
+  }
+  const bool symmetric = out.args.symmetric;
+  switch (out.args.type) {
+    case QType::kF32:
+      if (x != out.row<float>(r)) std::memcpy(out.row<float>(r), x, static_cast<size_t>(n) * sizeof(float));
+      break;
+    case QType::kF16:
+      kernels.to_f16(x, n, out.row<uint16_t>(r));
+      break;
+    case QType::kBF16:
+      kernels.to_bf16(x, n, out.row<uint16_t>(r));
+      break;
+    case QType::kFp8:
+      kernels.to_e4m3(x, inv_scale, n, out.row<uint8_t>(r));
+      break;
+    case QType::kInt8:
+      kernels.to_i8(x, inv_scale, symmetric ? 0.0f : static_cast<float>(out.zero_point[0]),
+                    symmetric ? -127.0f : -128.0f, n, out.row<int8_t>(r));
+      break;
+  }
+}
+
+}  // namespace octet::cpu

@@ -1,0 +1,89 @@
+// make_quantization_config: one group for each scheme. A single one is addressed as "Linear" with the rest
+// ignored by name, which every reader understands; of several, each lists its modules.
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "formats/compressed_tensors.h"
+
+namespace octet {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kVersion = "0.9.0";  // of compressed-tensors, whose fields these are
+
+const char* strategy_name(QScale scale) {
+  if (scale == QScale::kTensor) return "tensor";
+  return scale == QScale::kChannel ? "channel" : "token";
+}
+
+json operand(QType type, QScale scale, bool dynamic, bool symmetric) {
+  return {{"num_bits", 8},
+          {"type", type == QType::kInt8 ? "int" : "float"},
+          {"strategy", strategy_name(scale)},
+          {"dynamic", dynamic},
+          {"symmetric", symmetric},
+          {"group_size", nullptr},
+          {"block_structure", nullptr},
+          {"actorder", nullptr},
+          {"observer", dynamic ? json(nullptr) : json("minmax")},
+          {"observer_kwargs", json::object()}};
+}
+
+json operand(const QuantArgs& args) {
+  return operand(args.type, args.scale, args.dynamic, args.symmetric);
+}
+
+const char* format_of(const QuantScheme& scheme) {
+  return scheme.weight.type == QType::kInt8 ? "int-quantized" : "float-quantized";
+}
+
+json make_group(const QuantScheme& scheme, std::vector<std::string> targets) {
+  return {{"format", format_of(scheme)},
+          {"targets", std::move(targets)},
+          {"weights", operand(scheme.weight)},
+          {"input_activations", operand(scheme.input)},
+          {"output_activations", nullptr}};
+}
+
+}  // namespace
+
+json make_quantization_config(const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant) {
+  std::vector<std::pair<QuantScheme, std::vector<std::string>>> groups;
+  json ignore = json::array();
+  for (const auto& [module, scheme] : modules) {
+    if (!scheme.weight.quantized()) {
+      ignore.push_back(module);
+      continue;
+    }
+    const auto known =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == scheme; });
+    auto& group = known != groups.end() ? *known : groups.emplace_back(scheme, std::vector<std::string>());
+    group.second.push_back(module);
+  }
+  const bool kv_quantized =
+      kv_quant != nullptr && (kv_quant->type == QType::kInt8 || kv_quant->type == QType::kFp8);
+  if (groups.empty() && !kv_quantized) return nullptr;
+
+  json config_groups = json::object();
+  std::string format;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    auto& [scheme, names] = groups[i];
+    config_groups["group_" + std::to_string(i)] =
+        make_group(scheme, groups.size() == 1 ? std::vector<std::string>{"Linear"} : std::move(names));
+    format = format.empty() || format == format_of(scheme) ? format_of(scheme) : "mixed-precision";
+  }
+  return {{"quant_method", "compressed-tensors"},
+          {"version", kVersion},
+          {"format", format.empty() ? "dense" : format},
+          {"quantization_status", "compressed"},
+          {"global_compression_ratio", nullptr},
+          {"config_groups", config_groups},
+          {"ignore", ignore},
+          // One scale a token and head, found while writing the cache.
+          {"kv_cache_scheme",
+           kv_quantized ? operand(kv_quant->type, QScale::kToken, true, true) : json(nullptr)}};
+}
+
+}  // namespace octet

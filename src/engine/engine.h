@@ -1,12 +1,15 @@
 // The engine: continuous batching over a paged cache. One thread of its own; three verbs a step:
 //
-//   plan = scheduler.plan();                       which tokens of which sequences; pages reserved; victims
-//   named batch = builder.build(plan); forward; sample   the model's work scheduler.commit(plan, sampled);
-//   counters, prefix hashes, finish, free
+//   plan = scheduler.plan();            which tokens of which sequences; pages reserved; victims named
+//   builder.build(plan);                the arrays that the model and the sampler read
+//   executor.step(batch, sampling);     forward, sample
+//   scheduler.commit(sampled);          counters, prefix cache, finish, free
 //
-// Threads meet in two places: the request queue in, one channel of events a request out.
+// Threads meet in two places: the request queue in, one channel of events a request out. An idle engine
+// sleeps.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -15,32 +18,36 @@
 
 namespace octet {
 
+class Executor;
 class Model;
 
 struct EngineOptions {
   int32_t max_batch = 64;          // sequences in a step (vLLM's max_num_seqs)
   int32_t max_step_tokens = 2048;  // token budget of a step: chunked prefill beside decodes
-  int32_t max_context =
-      0;  // tokens of one sequence, prompt and output; 0: the model's own, as far as memory goes
+  int32_t max_context = 0;  // tokens of a sequence, prompt and output; 0: what the model and the cache allow
   int32_t max_waiting = 1024;  // queue length above which submit() answers kResourceExhausted
   bool prefix_cache = true;
-  int64_t kv_bytes = 0;  // memory for the cache; 0: from the memory plan
-  uint64_t seed = 0;     // of requests that bring none
+  uint64_t seed = 0;  // from which requests that bring none draw theirs
 };
 
 class Engine {
  public:
-  // The model has its cache and scratch already (Model::load took all memory). The thread starts here.
+  // The model has its cache and scratch already (Model::load took all memory) and outlives the engine. The
+  // thread starts here. Errors: kInvalidArgument where an option asks for more than the model was loaded for.
   static Result<std::unique_ptr<Engine>> create(Model& model, const EngineOptions& options);
-  virtual ~Engine() = default;  // stops the thread; open requests end as cancelled
+  static Result<std::unique_ptr<Engine>> create(std::unique_ptr<Executor> executor,
+                                                const EngineOptions& options);
+  // Stops the thread; open requests end as cancelled. Neither this nor drain() may be called from on_event.
+  virtual ~Engine() = default;
 
   // Errors: kInvalidArgument (empty prompt, too long for max_context, bad sampling values),
   // kResourceExhausted (queue full), kUnavailable (draining). After success on_event will be called until a
-  // finish for each of the n choices.
+  // finish for each of the n choices; the first call may come before submit() has returned.
   virtual Result<RequestId> submit(Request request) = 0;
-  // Ends a request (all its choices, or one) within a step; its last event says kCancelled. Unknown ids are
+  // Ends a request within a step; the last event of each of its choices says kCancelled. Unknown ids are
   // ignored.
   virtual void cancel(RequestId id) = 0;
+  // The same for one choice whose text is complete (a stop string): the metrics count it as stopped.
   virtual void cancel_choice(RequestId id, int32_t choice) = 0;
 
   // No new requests; returns when the open ones have ended or the time is over (then they are cancelled).

@@ -64,10 +64,12 @@ struct OutputEvent {
       prompt_logprobs;  // on the first event where asked for; entry 0 (no logprob) is left out
 };
 
+inline constexpr int32_t kMaxChoices = 128;
+
 struct Request {
   std::vector<int32_t> prompt;  // at least one token
   SamplingParams sampling;
-  int32_t n = 1;         // sequences from the same prompt; choice i draws with seed + i
+  int32_t n = 1;         // sequences from the same prompt, at most kMaxChoices; choice i draws with seed + i
   int32_t priority = 0;  // smaller first; first come first served among equals
   // Called on the engine's thread, for every step in which the request got a token. Must not block.
   std::function<void(const OutputEvent&)> on_event;

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Installs what is missing, and only that: Debian packages, and pinned PyPI packages into .deps/ (the system's Python
+# stays as it is). With everything in place it neither touches the network nor takes time.
+#
+#   tools/setup.sh             to build and run
+#   tools/setup.sh --tests     also for `make test`: a browser, and .deps/venv with the packages of requirements-test.txt
+#   tools/setup.sh --fuzz      also clang with libFuzzer, for `make fuzz`
+#   tools/setup.sh --format    also clang-format, for `make format` and `make lint`
+#
+# Where it cannot install, one line names what is missing, and the exit code is 1.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build pkg-config libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libpcre2-dev libutf8proc-dev
+  libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv)
+requirements=()
+for level in "$@"; do
+  case $level in
+    --tests)
+      packages+=(ccache chromium chromium-driver fonts-dejavu-core)
+      requirements+=(tools/requirements-test.txt)
+      ;;
+    --fuzz) packages+=(clang libclang-rt-14-dev) ;;
+    --format) packages+=(clang-format) ;;
+    *) echo "setup: unknown option $level" >&2 && exit 2 ;;
+  esac
+done
+mkdir -p .deps
+log=$PWD/.deps/setup.log
+
+fail() {
+  echo "setup: $*" >&2
+  exit 1
+}
+
+missing_packages() {
+  comm -23 <(printf '%s\n' "${packages[@]}" | sort) \
+    <(dpkg-query -W -f '${Package} ${db:Status-Abbrev}\n' "${packages[@]}" 2>/dev/null | sed -n 's/ ii *$//p' | sort -u) |
+    tr '\n' ' '
+}
+
+install_packages() {
+  local missing root=()
+  command -v dpkg-query >/dev/null || fail "this is no Debian system; it needs what Debian calls: ${packages[*]}"
+  missing=$(missing_packages)
+  [ -z "$missing" ] && return
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null || fail "missing Debian packages (no root, no sudo without a password to install them): $missing"
+    root=(sudo -n)
+  fi
+  echo "setup: installing Debian packages: $missing"
+  {
+    "${root[@]}" apt-get update || true # a stale list of packages may still do
+    # shellcheck disable=SC2086
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120 $missing
+  } </dev/null >"$log" 2>&1 || fail "missing Debian packages (apt-get could not install them, see $log): $(missing_packages)"
+}
+
+# Debian's own Python: another that comes first on PATH may lack venv, or be too new for the pinned wheels.
+make_venv() {
+  [ -e .deps/venv/ready ] && return
+  if ! /usr/bin/python3 -m venv --clear .deps/venv >"$log" 2>&1; then
+    fail "cannot make a Python environment in .deps/venv (see $log)"
+  fi
+  touch .deps/venv/ready
+}
+
+install_requirements() {
+  local file=$1 stamp=.deps/venv/${1##*/}
+  cmp -s "$file" "$stamp" && return
+  echo "setup: installing the Python packages of $file into .deps/venv"
+  if ! .deps/venv/bin/python -m pip install --require-hashes --no-deps --only-binary :all: --no-input \
+    --disable-pip-version-check -r "$file" </dev/null >"$log" 2>&1; then
+    fail "missing Python packages (pip could not install them, see $log): $(sed -n 's/==.*//p' "$file" | tr '\n' ' ')"
+  fi
+  cp "$file" "$stamp"
+}
+
+install_packages
+make_venv
+for file in "${requirements[@]}"; do install_requirements "$file"; done

@@ -1,6 +1,7 @@
 #include "engine/sequence.h"
 
 #include <limits>
+#include <memory>
 
 #include <gtest/gtest.h>
 

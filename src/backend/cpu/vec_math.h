@@ -30,7 +30,7 @@ inline typename V::F exp2(typename V::F t) {
 // e^x: relative error below 3e-7 (ln 2 is taken off in two parts); ends like exp2's.
 template <class V>
 inline typename V::F exp(typename V::F x) {
-  x = V::min(V::set1(89.0f), V::max(V::set1(-88.5f), x));
+  x = V::min(V::set1(89.0f), V::max(V::set1(-88.3f), x));
   const typename V::F n = V::round(V::mul(x, V::set1(1.44269504f)));
   typename V::F r = V::fma(n, V::set1(-0.693145752f), x);
   r = V::fma(n, V::set1(-1.42860677e-6f), r);

@@ -1,0 +1,289 @@
+// The op suite: every backend against the specification in reference/, over every form and ragged shape. This
+// file holds the ops that work on rows; ops_attention_test.cc and ops_sample_test.cc hold the others.
+//
+// Where a producer quantizes, its f32 form is held against the reference with a bound derived from the number
+// of roundings, and every other form has to be the exact encoding of that backend's own f32 form.
+#include <cstring>
+
+#include "backend/ops_test_util.h"
+
+namespace octet {
+namespace {
+
+struct Shape {
+  int64_t rows, cols;
+};
+const Shape kShapes[] = {{1, 1},   {3, 7},    {1, 16},    {5, 24},  {33, 100},
+                         {2, 576}, {70, 576}, {17, 1536}, {2, 3001}};
+
+// Values that quantization can get wrong: halves between codes, zeros, a row of zeros, very small and very
+// large ones.
+std::vector<float> awkward_values(int64_t rows, int64_t cols) {
+  std::vector<float> x = random_values(rows * cols, 11);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = &x[r * cols];
+    if (r % 4 == 1) {
+      for (int64_t c = 0; c < cols; ++c) row[c] = 0.5f * static_cast<float>(c % 255 - 127);
+      row[0] = 127.0f;  // the scale is 1: every other value is a tie
+    } else if (r % 8 == 2) {
+      std::fill(row, row + cols, 0.0f);
+    } else if (r % 8 == 6) {
+      for (int64_t c = 0; c < cols; ++c) row[c] *= c % 2 == 0 ? 1e-42f : 1e-39f;  // denormal
+    } else if (r % 8 == 7) {
+      for (int64_t c = 0; c < cols; ++c) row[c] *= c % 3 == 0 ? 1e30f : 1e-6f;
+    }
+  }
+  return x;
+}
+
+void expect_close(const std::vector<float>& actual, const std::vector<float>& expected,
+                  const std::function<double(size_t)>& bound, const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_LE(std::abs(double{actual[i]} - expected[i]), bound(i))
+        << what << " at " << i << ": " << actual[i] << ", expected " << expected[i];
+  }
+}
+
+using RowOps = OpsTest;
+
+TEST_P(RowOps, EmbedReadsEveryTableType) {
+  const auto ops = make();
+  const auto reference = make_reference_ops();
+  const int64_t vocab = 50, hidden = 83;
+  ForwardBatch batch;
+  for (int i = 0; i < 41; ++i) batch.token_ids.push_back(i * 7 % vocab);
+  std::mt19937 generator(3);
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    std::vector<uint8_t> table(dtype_bytes(type, vocab * hidden));
+    for (uint8_t& byte : table) byte = static_cast<uint8_t>(generator());
+    for (size_t i = 0; i < table.size(); i += 2) table[i + 1] &= 0xbb;  // no infinity, no NaN
+    const auto run = [&](Ops& backend) {
+      const DeviceArray<uint8_t> device_table(backend, table);
+      const DeviceMatrix x(backend, batch.n_tokens(), hidden);
+      backend.embed(backend.stage(batch), {device_table.data(), type, vocab, hidden, hidden}, x.view());
+      return x.host();
+    };
+    EXPECT_EQ(run(*ops), run(*reference)) << dtype_name(type);
+  }
+}
+
+TEST_P(RowOps, QuantizeIsExact) {
+  const auto ops = make();
+  for (const Shape& s : kShapes) {
+    const std::vector<float> x = awkward_values(s.rows, s.cols);
+    const DeviceMatrix device_x(*ops, s.rows, s.cols, x);
+    for (const ActivationForm& form : activation_forms()) {
+      const DeviceQuantized out(*ops, form.args, s.rows, s.cols);
+      ops->quantize(device_x.view(), out.view());
+      expect_encoded(x, out,
+                     std::string(form.name) + " " + std::to_string(s.rows) + "x" + std::to_string(s.cols));
+    }
+  }
+}
+
+TEST_P(RowOps, AddNorm) {
+  const auto ops = make();
+  const auto reference = make_reference_ops();
+  const float eps = 1e-5f;
+  for (const Shape& s : kShapes) {
+    const std::string shape = std::to_string(s.rows) + "x" + std::to_string(s.cols);
+    const std::vector<float> x = random_values(s.rows * s.cols, 1, 3),
+                             delta = random_values(s.rows * s.cols, 2), gamma = random_values(s.cols, 3);
+    const auto run = [&](Ops& backend, bool with_delta, const QView& out, std::vector<float>& residual) {
+      const DeviceMatrix device_x(backend, s.rows, s.cols, x), device_delta(backend, s.rows, s.cols, delta);
+      const DeviceArray<float> device_gamma(backend, gamma);
+      const View delta_view = device_delta.view();
+      backend.add_norm(device_x.view(), with_delta ? &delta_view : nullptr, device_gamma.data(), eps, out);
+      residual = device_x.host();
+    };
+    for (const bool with_delta : {false, true}) {
+      std::vector<float> residual, expected_residual;
+      const DeviceMatrix normed(*ops, s.rows, s.cols), expected(*reference, s.rows, s.cols);
+      const auto f32 = [](const DeviceMatrix& m) {
+        return QView{m.array.data(), {QType::kF32}, m.rows, m.cols, m.cols + DeviceMatrix::kGap};
+      };
+      run(*ops, with_delta, f32(normed), residual);
+      run(*reference, with_delta, f32(expected), expected_residual);
+      EXPECT_EQ(residual, expected_residual) << shape;
+      // A sum of n positive terms is off by n units at most, its root by half of that; then 6 more roundings.
+      const std::vector<float> truth = expected.host(), actual = normed.host();
+      const double units = 0.5 * static_cast<double>(s.cols) + 6;
+      expect_close(
+          actual, truth, [&](size_t i) { return units * kUnit * std::abs(truth[i]); }, shape);
+      for (const ActivationForm& form : activation_forms()) {
+        const DeviceQuantized out(*ops, form.args, s.rows, s.cols);
+        run(*ops, with_delta, out.view(), residual);
+        EXPECT_EQ(residual, expected_residual) << form.name;
+        expect_encoded(actual, out, std::string(form.name) + " " + shape);
+      }
+    }
+  }
+}
+
+TEST_P(RowOps, SiluMul) {
+  const auto ops = make();
+  const auto reference = make_reference_ops();
+  for (const Shape& s : kShapes) {
+    const std::string shape = std::to_string(s.rows) + "x" + std::to_string(s.cols);
+    std::vector<float> gate_up = random_values(s.rows * 2 * s.cols, 4, 6);
+    gate_up[0] = -200;  // exp overflows: the result is 0
+    if (s.cols > 2) {
+      gate_up[1] = 150;
+      gate_up[2] = -87;
+    }
+    const DeviceMatrix x(*ops, s.rows, 2 * s.cols, gate_up),
+        reference_x(*reference, s.rows, 2 * s.cols, gate_up);
+    const DeviceMatrix out(*ops, s.rows, s.cols), expected(*reference, s.rows, s.cols);
+    const auto f32 = [](const DeviceMatrix& m) {
+      return QView{m.array.data(), {QType::kF32}, m.rows, m.cols, m.cols + DeviceMatrix::kGap};
+    };
+    ops->silu_mul(x.view(), f32(out));
+    reference->silu_mul(reference_x.view(), f32(expected));
+    // exp may be 3e-7 off, five units; three more roundings, and what is below the normal numbers may be
+    // lost.
+    const std::vector<float> truth = expected.host(), actual = out.host();
+    expect_close(
+        actual, truth, [&](size_t i) { return 8.1 * kUnit * std::abs(truth[i]) + 1e-35; }, shape);
+    for (const ActivationForm& form : activation_forms()) {
+      const DeviceQuantized quantized(*ops, form.args, s.rows, s.cols);
+      ops->silu_mul(x.view(), quantized.view());
+      expect_encoded(actual, quantized, std::string(form.name) + " " + shape);
+    }
+  }
+}
+
+TEST_P(RowOps, GatherRows) {
+  const auto ops = make();
+  for (const int64_t cols : {1, 33, 4000}) {
+    const std::vector<float> values = random_values(9 * cols, 5);
+    const DeviceMatrix x(*ops, 9, cols, values), out(*ops, 5, cols);
+    const std::vector<int32_t> rows = {8, 0, 3, 3, 1};
+    const DeviceArray<int32_t> device_rows(*ops, rows);
+    ops->gather_rows(x.view(), device_rows.data(), 5, out.view());
+    const std::vector<float> actual = out.host();
+    for (int i = 0; i < 5; ++i)
+      EXPECT_EQ(std::memcmp(&actual[i * cols], &values[rows[i] * cols], cols * 4), 0);
+  }
+}
+
+// --- linear: the form of the input, the kind of weight, ragged sizes
+
+struct LinearCase {
+  QuantArgs weight, input;
+};
+std::vector<LinearCase> linear_cases() {
+  const QuantArgs int8_channel{QType::kInt8, QScale::kChannel}, fp8_channel{QType::kFp8, QScale::kChannel};
+  std::vector<LinearCase> cases;
+  for (const ActivationForm& form : activation_forms()) {
+    const QType type = form.args.type;
+    cases.push_back({type == QType::kInt8  ? int8_channel
+                     : type == QType::kFp8 ? fp8_channel
+                                           : QuantArgs{type},
+                     form.args});
+  }
+  cases.push_back({{QType::kFp8, QScale::kTensor}, {QType::kFp8, QScale::kTensor}});
+  return cases;
+}
+
+TEST_P(RowOps, Linear) {
+  const auto ops = make();
+  const auto reference = make_reference_ops();
+  for (const LinearCase& c : linear_cases()) {
+    for (const auto& [m, n, k] :
+         std::vector<std::array<int64_t, 3>>{{1, 5, 16}, {3, 33, 72}, {13, 64, 128}, {40, 100, 200}}) {
+      const std::string what = to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" +
+                               std::to_string(n) + "x" + std::to_string(k);
+      const std::vector<float> x = random_values(m * k, 6), w = random_values(n * k, 7),
+                               bias = random_values(n, 8);
+      QuantArgs rows = c.weight;  // the weight's channels are quantized like tokens
+      if (rows.quantized())
+        rows.dynamic = rows.scale == QScale::kChannel,
+        rows.scale = rows.dynamic ? QScale::kToken : rows.scale;
+      const DeviceQuantized weight(*reference, rows, n, k);
+      for (int64_t j = 0; j < n; ++j) encode_row(&w[j * k], weight.view(), j);
+      std::vector<uint8_t> codes;  // [n, k] without gaps
+      const size_t row_bytes = k * qtype_bytes(rows.type),
+                   stride = (k + DeviceQuantized::kGap) * qtype_bytes(rows.type);
+      for (int64_t j = 0; j < n; ++j)
+        codes.insert(codes.end(), weight.codes.data() + j * stride,
+                     weight.codes.data() + j * stride + row_bytes);
+      const LinearWeights weights{.n = n,
+                                  .k = k,
+                                  .scheme = {c.weight, c.input},
+                                  .data = codes.data(),
+                                  .scale = rows.quantized() ? weight.scales.data() : nullptr,
+                                  .bias = bias.data()};
+      const auto run = [&](Ops& backend) {
+        const auto packed = std::move(backend.pack(weights)).value();
+        const DeviceMatrix device_x(backend, m, k, x), d(backend, m, n);
+        const DeviceQuantized a(backend, c.input, m, k);
+        backend.quantize(device_x.view(), a.view());
+        backend.linear(a.view(), *packed, d.view());
+        return d.host();
+      };
+      const std::vector<float> actual = run(*ops), truth = run(*reference);
+      // int8: one rounding each of the sum, the scales, and the bias. Otherwise one for each of k terms as
+      // well.
+      const DeviceMatrix device_x(*reference, m, k, x);
+      const DeviceQuantized a(*reference, c.input, m, k);
+      reference->quantize(device_x.view(), a.view());
+      expect_close(
+          actual, truth,
+          [&](size_t i) {
+            const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
+            double magnitude = 0;
+            for (int64_t e = 0; e < k; ++e)
+              magnitude +=
+                  std::abs(double{decode_unscaled(a.view(), r, e)} * decode_unscaled(weight.view(), j, e));
+            magnitude *= double{row_scale(a.view(), r)} * row_scale(weight.view(), j);
+            const double roundings = c.weight.type == QType::kInt8 ? 5 : static_cast<double>(k) + 5;
+            return roundings * kUnit * (magnitude + std::abs(bias[j]));
+          },
+          what);
+    }
+  }
+}
+
+// --- a row's bits do not depend on the rows beside it, nor on the threads
+
+TEST_P(RowOps, RowsAreIndependent) {
+  const auto many = make(3), one = make(1);
+  const int64_t rows = 61, cols = 576;
+  const std::vector<float> x = random_values(rows * 2 * cols, 9), gamma = random_values(cols, 10);
+  const QuantArgs form{QType::kInt8, QScale::kToken, true};
+  const auto run = [&](Ops& ops, int64_t first, int64_t n) {
+    const std::vector<float> part(x.begin() + first * 2 * cols, x.begin() + (first + n) * 2 * cols);
+    const DeviceMatrix gate_up(ops, n, 2 * cols, part);
+    const DeviceArray<float> device_gamma(ops, gamma);
+    const DeviceQuantized a(ops, form, n, cols), b(ops, form, n, cols);
+    ops.silu_mul(gate_up.view(), a.view());
+    View half = gate_up.view();
+    half.cols = cols;
+    ops.add_norm(half, nullptr, device_gamma.data(), 1e-6f, b.view());
+    std::vector<uint8_t> bytes = a.codes.host(), more = b.codes.host();
+    const std::vector<float> s1 = a.scales.host(), s2 = b.scales.host();
+    std::vector<std::vector<uint8_t>> out;
+    const size_t stride = cols + DeviceQuantized::kGap;
+    for (int64_t r = 0; r < n; ++r) {
+      std::vector<uint8_t> row(&bytes[r * stride], &bytes[r * stride] + cols);
+      row.insert(row.end(), &more[r * stride], &more[r * stride] + cols);
+      for (const float s : {s1[r], s2[r]})
+        row.insert(row.end(), reinterpret_cast<const uint8_t*>(&s), reinterpret_cast<const uint8_t*>(&s) + 4);
+      out.push_back(std::move(row));
+    }
+    return out;
+  };
+  const auto together = run(*many, 0, rows);
+  for (int64_t r = 0; r < rows; ++r) EXPECT_EQ(run(*one, r, 1)[0], together[r]) << "row " << r;
+}
+
+OCTET_INSTANTIATE_OPS_TEST(RowOps);
+
+TEST(CpuOps, OptionsThatMakeNoSense) {
+  EXPECT_EQ(make_cpu_ops({.n_threads = -1}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(make_cpu_ops({.isa = "sse"}).status().code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace octet

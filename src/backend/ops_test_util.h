@@ -1,0 +1,181 @@
+// What the op suite shares: the list of backends it runs over, and memory of theirs filled from host vectors.
+//
+// A new backend joins the suite with one line in test_backends().
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "backend/cpu/cpu_ops.h"
+#include "backend/cpu/isa.h"
+#include "backend/quant_rows.h"
+#include "backend/reference/reference_ops.h"
+
+namespace octet {
+
+// One rounding to f32.
+inline constexpr double kUnit = 0x1p-24;
+
+struct TestBackend {
+  std::string name;
+  std::function<std::unique_ptr<Ops>(int n_threads)> make;
+  bool bf16_products =
+      false;  // attention multiplies in bf16 where the cache is bf16 or 8 bit: q and p are rounded to it
+};
+
+inline std::vector<TestBackend> test_backends() {
+  std::vector<TestBackend> backends;
+  for (const Isa isa : supported_isas()) {
+    const std::string name = isa_name(isa);
+    const auto make = [name](int n_threads) {
+      return std::move(make_cpu_ops({.n_threads = n_threads, .isa = name})).value();
+    };
+    backends.push_back({"cpu_" + name, make, isa == Isa::kAvx512});
+  }
+  return backends;
+}
+
+class OpsTest : public testing::TestWithParam<TestBackend> {
+ protected:
+  static OpsLimits limits(const AttentionSpec& spec = {.n_heads = 2, .n_kv_heads = 1, .head_dim = 16}) {
+    return {.max_tokens = 1024,
+            .max_seqs = 32,
+            .max_context = 4096,
+            .max_logits = 64,
+            .vocab_size = 5000,
+            .max_cols = 4096,
+            .attention = spec};
+  }
+  std::unique_ptr<Ops> make(int n_threads = 3, const OpsLimits& sizes = limits()) const {
+    auto ops = GetParam().make(n_threads);
+    EXPECT_TRUE(ops->reserve(sizes).ok());
+    return ops;
+  }
+};
+
+#define OCTET_INSTANTIATE_OPS_TEST(suite)                                       \
+  INSTANTIATE_TEST_SUITE_P(Backends, suite, testing::ValuesIn(test_backends()), \
+                           [](const auto& backend) { return backend.param.name; })
+
+// An array in a backend's memory.
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray(Ops& ops, const std::vector<T>& host)
+      : ops_(ops), size_(host.size()), buffer_(allocate(ops, size_)) {
+    ops.upload(buffer_.data(), host.data(), size_ * sizeof(T));
+  }
+  DeviceArray(Ops& ops, size_t size) : ops_(ops), size_(size), buffer_(allocate(ops, size)) {}
+  T* data() const { return buffer_.as<T>(); }
+  std::vector<T> host() const {
+    std::vector<T> out(size_);
+    ops_.download(out.data(), buffer_.data(), size_ * sizeof(T));
+    return out;
+  }
+
+ private:
+  static Buffer allocate(Ops& ops, size_t size) { return std::move(ops.allocate(size * sizeof(T))).value(); }
+  Ops& ops_;
+  size_t size_;
+  Buffer buffer_;
+};
+
+// A matrix of f32 in a backend's memory, its rows further apart than they are long.
+struct DeviceMatrix {
+  static constexpr int64_t kGap = 3;
+  int64_t rows, cols;
+  DeviceArray<float> array;
+
+  DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols)
+      : rows(n_rows), cols(n_cols), array(ops, static_cast<size_t>(n_rows * (n_cols + kGap))) {}
+  DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols, const std::vector<float>& values)
+      : rows(n_rows), cols(n_cols), array(ops, spread(n_rows, n_cols, values)) {}
+  View view() const { return {array.data(), DType::kF32, rows, cols, cols + kGap}; }
+  std::vector<float> host() const {  // [rows, cols]
+    const std::vector<float> all = array.host();
+    std::vector<float> out;
+    for (int64_t r = 0; r < rows; ++r)
+      out.insert(out.end(), &all[r * (cols + kGap)], &all[r * (cols + kGap)] + cols);
+    return out;
+  }
+
+ private:
+  static std::vector<float> spread(int64_t n_rows, int64_t n_cols, const std::vector<float>& values) {
+    std::vector<float> all(n_rows * (n_cols + kGap), 12345.0f);
+    for (int64_t r = 0; r < n_rows; ++r) std::copy_n(&values[r * n_cols], n_cols, &all[r * (n_cols + kGap)]);
+    return all;
+  }
+};
+
+// The forms that activations can take.
+struct ActivationForm {
+  const char* name;
+  QuantArgs args;
+};
+inline std::vector<ActivationForm> activation_forms() {
+  return {{"f32", {QType::kF32}},
+          {"bf16", {QType::kBF16}},
+          {"fp16", {QType::kF16}},
+          {"int8_token", {QType::kInt8, QScale::kToken, true}},
+          {"int8_tensor", {QType::kInt8, QScale::kTensor}},
+          {"int8_tensor_asymmetric", {QType::kInt8, QScale::kTensor, false, false}},
+          {"fp8_token", {QType::kFp8, QScale::kToken, true}},
+          {"fp8_tensor", {QType::kFp8, QScale::kTensor}}};
+}
+
+// A QView and its memory. Static scales are such that some values saturate.
+struct DeviceQuantized {
+  static constexpr int64_t kGap = 5;
+  static constexpr uint8_t kFill = 0xa5;
+  QuantArgs args;
+  int64_t rows, cols;
+  DeviceArray<uint8_t> codes;
+  DeviceArray<float> scales;
+  DeviceArray<int32_t> zero_point;
+
+  DeviceQuantized(Ops& ops, const QuantArgs& form, int64_t n_rows, int64_t n_cols)
+      : args(form),
+        rows(n_rows),
+        cols(n_cols),
+        codes(ops, std::vector<uint8_t>(n_rows * (n_cols + kGap) * qtype_bytes(form.type), kFill)),
+        scales(ops, std::vector<float>(n_rows, form.type == QType::kFp8 ? 0.0043f : 0.0171f)),
+        zero_point(ops, std::vector<int32_t>(1, -37)) {}
+  QView view() const {
+    return {codes.data(),
+            args,
+            rows,
+            cols,
+            cols + kGap,
+            args.quantized() ? scales.data() : nullptr,
+            args.symmetric ? nullptr : zero_point.data()};
+  }
+};
+
+// The codes and scales of `actual` are, bit by bit, those that the specification gives for x [rows, cols].
+inline void expect_encoded(const std::vector<float>& x, const DeviceQuantized& actual,
+                           const std::string& what) {
+  const auto reference = make_reference_ops();
+  const DeviceQuantized expected(*reference, actual.args, actual.rows, actual.cols);
+  for (int64_t r = 0; r < actual.rows; ++r) encode_row(&x[r * actual.cols], expected.view(), r);
+  EXPECT_EQ(actual.scales.host(), expected.scales.host()) << what;
+  const auto a = actual.codes.host(), e = expected.codes.host();  // with the gaps, which nobody may touch
+  size_t different = 0;
+  for (size_t i = 0; i < a.size(); ++i) different += a[i] != e[i];
+  EXPECT_EQ(different, 0u) << what << ": bytes that differ, of " << a.size();
+}
+
+inline std::vector<float> random_values(size_t n, uint32_t seed, float spread = 1) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(generator);
+  return values;
+}
+
+}  // namespace octet

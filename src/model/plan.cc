@@ -31,7 +31,7 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   ModelSizes sizes;
   OCTET_ASSIGN_OR_RETURN(
       sizes.schemes, assign_schemes(checkpoint, {options.scheme, options.exclude, options.quantize_head}));
-  const QType kv_default = config.dtype == QType::kF16 ? QType::kF16 : QType::kBF16;
+  const QType kv_default = plain_type(checkpoint, sizes.schemes);
   if (options.kv_dtype == "auto" && checkpoint.has_kv_quant) {
     sizes.kv = checkpoint.kv_quant;
   } else {

@@ -57,6 +57,13 @@ Result<std::regex> compile(const std::string& pattern) {
 
 }  // namespace
 
+QType plain_type(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes) {
+  for (const auto& [module, scheme] : schemes) {
+    if (!scheme.weight.quantized()) return scheme.weight.type;
+  }
+  return sixteen_bit(checkpoint).weight.type;
+}
+
 Result<std::map<std::string, QuantScheme>> assign_schemes(const Checkpoint& checkpoint,
                                                           const SchemeRequest& request) {
   if (request.scheme.empty()) {

@@ -140,9 +140,8 @@ int64_t layer_bytes(const LayerWeights& w) {
   return bytes;
 }
 
-Status load_embedding(const Checkpoint& checkpoint, Ops& ops, ModelWeights& weights) {
+Status load_embedding(const Checkpoint& checkpoint, QType type, Ops& ops, ModelWeights& weights) {
   const ModelConfig& config = checkpoint.config;
-  const QType type = config.dtype == QType::kF16 ? QType::kF16 : QType::kBF16;
   OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, "model.embed_tokens.weight"));
   HostLinear table;
   table.n = config.vocab_size;
@@ -209,7 +208,7 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint,
   const ModelConfig& config = checkpoint.config;
   ModelWeights weights;
   Progress progress("loading", "layers", config.n_layers);
-  OCTET_RETURN_IF_ERROR(load_embedding(checkpoint, ops, weights));
+  OCTET_RETURN_IF_ERROR(load_embedding(checkpoint, plain_type(checkpoint, schemes), ops, weights));
   for (int32_t layer = 0; layer < config.n_layers; ++layer) {
     OCTET_ASSIGN_OR_RETURN(auto loaded, load_layer(checkpoint, layer, schemes, ops));
     weights.bytes += layer_bytes(loaded);
@@ -226,7 +225,8 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint,
 
 int64_t weight_bytes(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes) {
   const ModelConfig& config = checkpoint.config;
-  int64_t bytes = int64_t{2} * config.vocab_size * config.hidden_size;
+  int64_t bytes = static_cast<int64_t>(qtype_bytes(plain_type(checkpoint, schemes))) * config.vocab_size *
+                  config.hidden_size;
   for (const auto& [module, scheme] : schemes) {
     const auto [n, k] = linear_shape(config, module);
     bytes += n * k * static_cast<int64_t>(qtype_bytes(scheme.weight.type));

@@ -55,6 +55,10 @@ struct SchemeRequest {
 Result<std::map<std::string, QuantScheme>> assign_schemes(const Checkpoint& checkpoint,
                                                           const SchemeRequest& request);
 
+// The type of everything that is not quantized (embedding, norms where exact, default of the KV cache): that
+// of the plain linear layers, else the checkpoint's; float32 checkpoints run in bfloat16.
+QType plain_type(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes);
+
 // The modules that are packed together as one group.
 std::vector<std::string> qkv_modules(int32_t layer);
 std::vector<std::string> gate_up_modules(int32_t layer);

@@ -43,7 +43,7 @@ class TensorList {
 
   Status build() {
     const ModelConfig& config = checkpoint_.config;
-    OCTET_RETURN_IF_ERROR(add_plain("model.embed_tokens.weight", sixteen_bit()));
+    OCTET_RETURN_IF_ERROR(add_plain("model.embed_tokens.weight", plain()));
     for (int32_t layer = 0; layer < config.n_layers; ++layer) {
       const std::string p = "model.layers." + std::to_string(layer) + ".";
       OCTET_RETURN_IF_ERROR(add_vector(p + "input_layernorm.weight"));
@@ -69,7 +69,7 @@ class TensorList {
   int64_t bytes = 0;
 
  private:
-  DType sixteen_bit() const { return checkpoint_.config.dtype == QType::kF16 ? DType::kF16 : DType::kBF16; }
+  DType plain() const { return code_dtype(plain_type(checkpoint_, schemes_)); }
 
   void add(TensorToWrite tensor) {
     int64_t values = 1;
@@ -101,11 +101,10 @@ class TensorList {
     OCTET_RETURN_IF_ERROR(checkpoint_.read_rows_f32(*source, 0, source->rows(), values.data()));
     bool exact = true;
     for (const float v : values) {
-      const float back =
-          sixteen_bit() == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
+      const float back = plain() == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
       exact = exact && back == v;
     }
-    return add_plain(name, exact ? sixteen_bit() : DType::kF32);
+    return add_plain(name, exact ? plain() : DType::kF32);
   }
 
   Status add_linear(const std::string& module) {

@@ -117,8 +117,7 @@ Status read_scheme(const JsonFields& fields, std::string format, Group* group) {
     if (Status status = check_format(format); !status.ok()) cannot(status);
   }
   if (inputs == nullptr) {
-    cannot(
-        unsupported("weights without 8-bit inputs are not supported; 8-bit weights need 8-bit inputs here"));
+    cannot(unsupported("expected 8-bit weights with 8-bit inputs, found weights alone"));
     return {};
   }
   Status status =

@@ -7,7 +7,7 @@ namespace octet {
 namespace {
 
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
-constexpr int32_t kMaxLayers = 4096;  // bounds the lists made from a file's word alone
+constexpr int32_t kMaxLayers = 1024;  // bounds the lists made from a file's word alone
 
 Status positive(const char* field, int64_t value) {
   if (value > 0 && value <= kLargest) return {};

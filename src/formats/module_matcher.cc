@@ -1,7 +1,5 @@
 #include "formats/module_matcher.h"
 
-#include <algorithm>
-
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -9,8 +7,9 @@ namespace octet {
 namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
-constexpr uint32_t kMaxSteps = 100'000, kMaxHeapKib = 1'024;
-constexpr size_t kMaxPattern = 4'096;
+// Bounds for expressions of any file: what all of them take together stays within seconds.
+constexpr uint32_t kMaxSteps = 10'000, kMaxHeapKib = 1'024;
+constexpr size_t kMaxPattern = 4'096, kMaxRegexes = 64;
 
 struct FreeCode {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -41,9 +40,9 @@ Result<pcre2_code*> compile_regex(std::string_view pattern) {
 
 }  // namespace
 
-struct ModuleMatcher::Target {
+struct ModuleMatcher::Regex {
   std::string text;
-  std::unique_ptr<pcre2_code, FreeCode> regex;  // where the text begins with re:
+  std::unique_ptr<pcre2_code, FreeCode> code;
 };
 
 ModuleMatcher::ModuleMatcher() = default;
@@ -54,38 +53,37 @@ ModuleMatcher::~ModuleMatcher() = default;
 Result<ModuleMatcher> ModuleMatcher::compile(const std::vector<std::string>& targets) {
   ModuleMatcher matcher;
   for (const auto& text : targets) {
-    auto target = std::make_unique<Target>();
-    target->text = text;
-    if (text.rfind(kRegexPrefix, 0) == 0) {
-      OCTET_ASSIGN_OR_RETURN(pcre2_code * code,
-                             compile_regex(std::string_view(text).substr(kRegexPrefix.size())));
-      target->regex.reset(code);
+    if (text.rfind(kRegexPrefix, 0) != 0) {
+      matcher.names_.insert(text);
+      continue;
     }
-    matcher.targets_.push_back(std::move(target));
+    if (matcher.regexes_.size() == kMaxRegexes) {
+      return unsupported("expected at most " + std::to_string(kMaxRegexes) + " regular expressions");
+    }
+    OCTET_ASSIGN_OR_RETURN(pcre2_code * code,
+                           compile_regex(std::string_view(text).substr(kRegexPrefix.size())));
+    matcher.regexes_.push_back(
+        std::make_unique<Regex>(Regex{text, std::unique_ptr<pcre2_code, FreeCode>(code)}));
   }
   return matcher;
 }
 
 Result<ModuleMatcher::Match> ModuleMatcher::match(const std::string& module) const {
-  Match best = kNone;
+  if (names_.count(module) > 0) return kName;
   const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(pcre2_match_context_create(nullptr));
   pcre2_set_match_limit(context.get(), kMaxSteps);
   pcre2_set_heap_limit(context.get(), kMaxHeapKib);
-  for (const auto& target : targets_) {
-    if (target->text == module) return kName;
-    if (target->text == "Linear") best = std::max(best, kClass);
-    if (target->regex == nullptr) continue;
+  for (const auto& regex : regexes_) {
     const std::unique_ptr<pcre2_match_data, FreeMatchData> data(
-        pcre2_match_data_create_from_pattern(target->regex.get(), nullptr));
+        pcre2_match_data_create_from_pattern(regex->code.get(), nullptr));
     const int found =
-        pcre2_match(target->regex.get(), chars(module), module.size(), 0, 0, data.get(), context.get());
-    if (found >= 0) {
-      best = std::max(best, kRegex);
-    } else if (found != PCRE2_ERROR_NOMATCH) {
-      return unsupported("the regular expression \"" + target->text + "\" takes too many steps on " + module);
+        pcre2_match(regex->code.get(), chars(module), module.size(), 0, 0, data.get(), context.get());
+    if (found >= 0) return kRegex;
+    if (found != PCRE2_ERROR_NOMATCH) {
+      return unsupported("the regular expression \"" + regex->text + "\" takes too many steps on " + module);
     }
   }
-  return best;
+  return names_.count("Linear") > 0 ? kClass : kNone;
 }
 
 }  // namespace octet

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "base/status.h"
@@ -16,7 +17,7 @@ class ModuleMatcher {
   // How specific a match is: a higher one wins over a lower one of another group.
   enum Match { kNone, kClass, kRegex, kName };
 
-  // kCorrupt for a regular expression that is none.
+  // kCorrupt for a regular expression that is none, kUnsupported for more than 64 of them.
   static Result<ModuleMatcher> compile(const std::vector<std::string>& targets);
   ModuleMatcher(ModuleMatcher&&) noexcept;
   ModuleMatcher& operator=(ModuleMatcher&&) noexcept;
@@ -26,9 +27,10 @@ class ModuleMatcher {
   Result<Match> match(const std::string& module) const;
 
  private:
-  struct Target;
+  struct Regex;
   ModuleMatcher();
-  std::vector<std::unique_ptr<Target>> targets_;
+  std::unordered_set<std::string> names_;
+  std::vector<std::unique_ptr<Regex>> regexes_;
 };
 
 }  // namespace octet

@@ -119,7 +119,7 @@ struct AttentionKernelsImpl {
                            int64_t ldc, bool accumulate) {
     for (; rows >= R; rows -= R, a += R * lda, c += R * ldc) product<R>(a, lda, b, lane, c, ldc, accumulate);
     if constexpr (R > 1) {
-      if (rows > 0) product_rows<R / 2>(rows, a, lda, b, lane, c, ldc, accumulate);
+      if (rows > 0) product_rows<R - 1>(rows, a, lda, b, lane, c, ldc, accumulate);
     }
   }
 

@@ -76,38 +76,47 @@ float RowSampler::kth_largest(const float* logits, int32_t k) {
   return weights_[k - 1];
 }
 
-// Leaves in candidates_ the shortest prefix, in order, whose weights reach `target`; at least one.
+// Leaves in candidates_ the shortest prefix, in order, whose weights reach `target`; at least one. Like
+// quickselect: what is before a pivot is either all of the prefix or holds its end.
 void RowSampler::keep_nucleus(double target) {
-  std::make_heap(candidates_.begin(), candidates_.end(),
-                 [](const auto& a, const auto& b) { return before(b, a); });
-  auto end = candidates_.end();
-  double mass = 0;
-  while (end != candidates_.begin() && (end == candidates_.end() || mass < target)) {
-    std::pop_heap(candidates_.begin(), end, [](const auto& a, const auto& b) { return before(b, a); });
-    mass += (--end)->weight;
+  constexpr int64_t kFewEnough = 32;
+  auto begin = candidates_.begin(),
+       end = candidates_.end();  // the prefix ends in here; before begin all is kept
+  double mass = 0;               // of what is before begin
+  while (end - begin > kFewEnough) {
+    Candidate probes[] = {begin[0], begin[(end - begin) / 2], end[-1]};
+    std::sort(std::begin(probes), std::end(probes), before);
+    const Candidate pivot = probes[1];
+    const auto middle = std::partition(begin, end, [&](const Candidate& c) { return !before(pivot, c); });
+    double sum = 0;
+    for (auto c = begin; c != middle; ++c) sum += c->weight;
+    if (mass + sum >= target) {
+      end = middle;
+    } else {
+      mass += sum;
+      begin = middle;
+    }
   }
-  candidates_.erase(candidates_.begin(), end);
+  std::sort(begin, end, before);
+  while (begin != end && (begin == candidates_.begin() || mass < target)) mass += (begin++)->weight;
+  candidates_.erase(begin, candidates_.end());
 }
 
 int32_t RowSampler::draw_from_all(double total, double uniform) const {
   const double target = uniform * total;
   double running = 0;
-  int32_t last = 0;  // the last id of any weight: rounding may leave the target beyond the sum
   for (int32_t block = 0; block < n_blocks(vocab_size_); ++block) {
-    const double end = running + block_sums_[block];
+    if (running + block_sums_[block] <= target) {
+      running += block_sums_[block];
+      continue;
+    }
     const int32_t first = block * kBlock, stop = std::min(first + kBlock, vocab_size_);
-    if (end > target) {
-      for (int32_t id = first; id < stop; ++id) {
-        if (weights_[id] > 0) last = id;
-        if ((running += weights_[id]) > target) return id;
-      }
-      return last;
+    for (int32_t id = first; id < stop; ++id) {
+      if ((running += weights_[id]) > target) return id;
     }
-    if (block_sums_[block] > 0) {
-      for (int32_t id = first; id < stop; ++id) last = weights_[id] > 0 ? id : last;
-    }
-    running = end;
   }
+  int32_t last = vocab_size_ - 1;  // rounding left the target beyond the sum
+  while (last > 0 && !(weights_[last] > 0)) --last;
   return last;
 }
 

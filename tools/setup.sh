@@ -6,6 +6,8 @@
 #   tools/setup.sh --tests     also for `make test`: a browser, and .deps/venv with the packages of requirements-test.txt
 #   tools/setup.sh --fuzz      also clang with libFuzzer, for `make fuzz`
 #   tools/setup.sh --format    also clang-format, for `make format` and `make lint`
+#   tools/setup.sh --goldens   also torch and transformers (5 GB) in .deps/golden-venv, for `make goldens`
+#   tools/setup.sh --llama-cpp also llama.cpp, built for this machine, in .deps/llama-venv, for `make compare-llama-cpp`
 #
 # Where it cannot install, one line names what is missing, and the exit code is 1.
 set -euo pipefail
@@ -13,15 +15,17 @@ cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build pkg-config libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libpcre2-dev libutf8proc-dev
   libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv)
-requirements=()
+venvs=() # name:requirements file
 for level in "$@"; do
   case $level in
     --tests)
       packages+=(ccache chromium chromium-driver fonts-dejavu-core)
-      requirements+=(tools/requirements-test.txt)
+      venvs+=(venv:tools/requirements-test.txt)
       ;;
     --fuzz) packages+=(clang libclang-rt-14-dev) ;;
     --format) packages+=(clang-format) ;;
+    --goldens) venvs+=(golden-venv:tools/requirements-golden.txt) ;;
+    --llama-cpp) venvs+=(llama-venv:tools/requirements-llama.txt llama-venv:tools/requirements-llama-source.txt) ;;
     *) echo "setup: unknown option $level" >&2 && exit 2 ;;
   esac
 done
@@ -58,24 +62,28 @@ install_packages() {
 
 # Debian's own Python: another that comes first on PATH may lack venv, or be too new for the pinned wheels.
 make_venv() {
-  [ -e .deps/venv/ready ] && return
-  if ! /usr/bin/python3 -m venv --clear .deps/venv >"$log" 2>&1; then
-    fail "cannot make a Python environment in .deps/venv (see $log)"
+  [ -e ".deps/$1/ready" ] && return
+  if ! /usr/bin/python3 -m venv --clear ".deps/$1" >"$log" 2>&1; then
+    fail "cannot make a Python environment in .deps/$1 (see $log)"
   fi
-  touch .deps/venv/ready
+  touch ".deps/$1/ready"
 }
 
+# Packages of a requirements file, exactly those, by their hashes. Where one comes as source, its build uses what is installed.
 install_requirements() {
-  local file=$1 stamp=.deps/venv/${1##*/}
-  cmp -s "$file" "$stamp" && return
-  echo "setup: installing the Python packages of $file into .deps/venv"
-  if ! .deps/venv/bin/python -m pip install --require-hashes --no-deps --only-binary :all: --no-input \
+  local venv=.deps/$1 file=$2
+  cmp -s "$file" "$venv/${file##*/}" && return
+  echo "setup: installing the Python packages of $file into $venv"
+  if ! "$venv/bin/python" -m pip install --require-hashes --no-deps --no-build-isolation --no-input \
     --disable-pip-version-check -r "$file" </dev/null >"$log" 2>&1; then
     fail "missing Python packages (pip could not install them, see $log): $(sed -n 's/==.*//p' "$file" | tr '\n' ' ')"
   fi
-  cp "$file" "$stamp"
+  cp "$file" "$venv/"
 }
 
 install_packages
-make_venv
-for file in "${requirements[@]}"; do install_requirements "$file"; done
+make_venv venv
+for entry in "${venvs[@]}"; do
+  make_venv "${entry%%:*}"
+  install_requirements "${entry%%:*}" "${entry#*:}"
+done

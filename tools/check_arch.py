@@ -53,7 +53,7 @@ def may_include(source: str, target: str) -> bool:
     if part == target_part:
         return True
     allowed = list(ALLOWED[part])
-    if re.search(r"_(test|bench|testing)\.(cc|h)$|_fixture\.h$", source):
+    if re.search(r"(_test|_bench|[_/]test_util)\.(cc|h)$", source):
         if part in NEED_BACKENDS:
             allowed += BACKENDS + ["backend/"]
         # What the part's own includes may include, its test may too.

@@ -21,6 +21,7 @@ struct Model::Impl {
 
 Result<MemoryPlan> Model::plan(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const ModelSizes sizes, model_sizes(checkpoint, ops, options));
+  OCTET_RETURN_IF_ERROR(check_memory(sizes.plan, ops.info().memory_available));
   return sizes.plan;
 }
 
@@ -31,6 +32,7 @@ Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<Checkpoint> checkpoin
   impl->options = options;
   OCTET_ASSIGN_OR_RETURN(impl->sizes, model_sizes(*checkpoint, *ops, options));
   const ModelSizes& sizes = impl->sizes;
+  OCTET_RETURN_IF_ERROR(check_memory(sizes.plan, ops->info().memory_available));
   OCTET_RETURN_IF_ERROR(ops->reserve(sizes.limits));
   OCTET_ASSIGN_OR_RETURN(impl->weights, load_weights(*checkpoint, sizes.schemes, *ops));
 

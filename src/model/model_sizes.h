@@ -22,4 +22,8 @@ struct ModelSizes {
 
 Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options);
 
+// kResourceExhausted where the plan is larger than the memory that is free (0: unknown), naming what would
+// help.
+Status check_memory(const MemoryPlan& plan, int64_t available);
+
 }  // namespace octet

@@ -109,13 +109,15 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   plan.kv_pages = static_cast<int32_t>(pages);
   plan.kv_tokens = pages * sizes.page_size;
   plan.kv_cache = pages * page_bytes;
-  if (available > 0 && plan.total() > available) {
-    return resource_exhausted("serving needs " + mebibytes(plan.total()) + " but " + mebibytes(available) +
-                              " are free: weights " + mebibytes(plan.weights) + ", KV cache " +
-                              mebibytes(plan.kv_cache) +
-                              "; try an 8-bit --scheme, --kv-dtype int8 or fp8, or a smaller --kv-memory");
-  }
   return sizes;
+}
+
+Status check_memory(const MemoryPlan& plan, int64_t available) {
+  if (available <= 0 || plan.total() <= available) return {};
+  return resource_exhausted("serving needs " + mebibytes(plan.total()) + " but " + mebibytes(available) +
+                            " are free: weights " + mebibytes(plan.weights) + ", KV cache " +
+                            mebibytes(plan.kv_cache) +
+                            "; try an 8-bit --scheme, --kv-dtype int8 or fp8, or a smaller --kv-memory");
 }
 
 std::string MemoryPlan::to_text() const {

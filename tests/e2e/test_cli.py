@@ -1,0 +1,131 @@
+"""Every command as a user types it, with the real small model, and what happens when it is typed wrong."""
+import json
+import re
+import subprocess
+
+import pytest
+
+COMMANDS = [["quantize"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
+            ["bench", "latency"], ["completion"]]
+GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(octet, command):
+    text = octet(*command, "--help").stdout
+    assert "Example:" in text and "octet " + " ".join(command) in text or command == ["completion"]
+
+
+def error_line(done):
+    lines = [line for line in done.stderr.splitlines() if "octet: error:" in line]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("args, code, expected", [
+    (["serve", "no-such-model"], 1, "no-such-model"),
+    (["generate", "no-such-model.gguf", "-p", "x"], 1, "no-such-model.gguf"),
+    (["inspect"], 2, "no model"),
+    (["inspect", "--random-weights", "llama-9"], 1, "llama-9"),
+])
+def test_a_model_that_is_not_there(octet, args, code, expected):
+    assert expected in error_line(octet(*args, code=code))
+
+
+@pytest.mark.parametrize("args, expected", [
+    (["--scheme", "int8-static"], "calibration"),
+    (["--scheme", "int9"], "int8-minmax"),
+    (["--scheme", "fp8", "--exclude", "("], "regular expression"),
+    (["--kv-dtype", "int4"], "int4"),
+    (["--kv-memory", "lots"], "--kv-memory"),
+    (["--kv-memory", "1KiB"], "--kv-memory"),
+    (["--max-context", "1000000"], "--max-context"),
+    (["--isa", "mmx"], "mmx"),
+    (["--backend", "tpu"], "tpu"),
+    (["--max-batch", "0"], "--max-batch"),
+])
+def test_options_that_make_no_sense(octet, model, args, expected):
+    assert expected in error_line(octet("bench", "latency", model, *args, code=2))
+
+
+def test_unknown_option_names_itself(octet, model):
+    assert "--fast" in octet("serve", model, "--fast", code=2).stderr
+
+
+def test_a_truncated_file(octet, model, tmp_path):
+    whole = open(model, "rb").read(3_000_000)
+    for size in (0, 3, 1000, 2_999_999):
+        broken = tmp_path / f"broken-{size}.gguf"
+        broken.write_bytes(whole[:size])
+        assert broken.name in error_line(octet("inspect", broken, code=1))
+
+
+def test_inspect(octet, model, quantized):
+    assert "llama" in octet("inspect", model).stdout
+    source = json.loads(octet("inspect", model, "--json").stdout)
+    written = json.loads(octet("inspect", quantized, "--json").stdout)
+    assert len(source["memory"]) >= 5
+    assert any(scheme["name"] == "int8-minmax" and scheme["modules"] == 211 for scheme in written["schemes"])
+
+
+def test_quantized_checkpoint_says_the_same_as_quantizing_while_loading(octet, model, quantized):
+    read_back = json.loads(octet("generate", quantized, *GREEDY).stdout)
+    direct = json.loads(octet("generate", model, "--scheme", "int8-minmax", "--quantize-head", *GREEDY).stdout)
+    assert read_back["text"] == direct["text"] and len(direct["text"]) > 20
+    assert direct["scheme"] == read_back["scheme"] == "int8-minmax"
+
+
+@pytest.mark.parametrize("scheme", ["bf16", "fp16", "fp8"])
+def test_every_scheme_writes_sense(octet, model, scheme):
+    text = json.loads(octet("generate", model, "--scheme", scheme, *GREEDY).stdout)["text"]
+    assert "force" in text, text
+
+
+@pytest.mark.parametrize("kv", ["int8", "fp8"])
+def test_every_cache_writes_sense(octet, model, kv):
+    text = json.loads(octet("generate", model, "--scheme", "int8-minmax", "--kv-dtype", kv, *GREEDY).stdout)["text"]
+    assert "force" in text, text
+
+
+def test_chat_answers_and_ends(octet, quantized):
+    done = octet("chat", quantized, "--temperature", "0", "-n", "16", "--max-context", "512",
+                 stdin="What is the capital of France?\n\n")
+    assert "Paris" in done.stdout
+
+
+def test_tokenize_and_back(octet, model):
+    tokens = json.loads(octet("tokenize", model, "Hello, wörld!", "--json").stdout)
+    ids = ",".join(str(token["id"]) for token in tokens["tokens"])
+    assert octet("tokenize", model, "--ids", ids).stdout.rstrip("\n").endswith("Hello, wörld!")
+
+
+def test_bench_throughput_reports_every_field(octet, quantized):
+    done = octet("bench", "throughput", quantized, "--input-len", "32", "--output-len", "8", "--requests", "4",
+                 "--max-batch", "2", "--json")
+    result = json.loads(done.stdout)
+    for field in ("output_tok_s", "total_tok_s", "request_s", "ttft_ms", "tpot_ms", "seconds", "scheme", "device", "model"):
+        assert field in result
+    assert result["output_tokens"] == 32 and result["input_tokens"] == 128
+    assert result["total_tok_s"] > result["output_tok_s"] > 0
+
+
+def test_random_weights(octet):
+    done = octet("bench", "latency", "--random-weights", "smollm2-135m", "--scheme", "int8-minmax", "--prefill", "16",
+                 "--context", "8", "--decode-batch", "1,2", "--steps", "2", "--repeats", "1", "--json")
+    assert [row["batch"] for row in json.loads(done.stdout)["decode"]] == [1, 2]
+
+
+def test_memory_plan_is_printed_before_loading(octet, quantized):
+    log = octet("generate", quantized, *GREEDY).stderr
+    assert re.search(r"memory: weights [\d.]+ MiB, KV cache", log)
+    assert log.index("memory:") < log.index("model:")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(octet, shell, tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(octet("completion", shell).stdout)
+    assert "quantize" in script.read_text() and "--kv-dtype" in script.read_text()
+    if shell == "bash":
+        check = f"source {script}; COMP_WORDS=(octet bench thr); COMP_CWORD=2; _octet; echo ${{COMPREPLY[@]}}"
+        assert "throughput" in subprocess.run(["bash", "-c", check], capture_output=True, text=True, check=True).stdout

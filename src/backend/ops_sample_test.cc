@@ -54,6 +54,22 @@ TEST_P(SampleOps, GreedyTakesTheLowestOfEquals) {
   }
 }
 
+TEST_P(SampleOps, BrokenRowsGiveNoToken) {
+  const auto ops = make(2, limits_for(40));
+  std::vector<float> logits(80, std::numeric_limits<float>::quiet_NaN());
+  std::fill(logits.begin() + 40, logits.end(), 1.0f);
+  for (const float temperature : {0.0f, 1.0f}) {
+    SamplingRow row;
+    row.temperature = temperature;
+    row.n_logprobs = 3;
+    row.bias_end = 1;
+    const auto out = sample(*ops, 40, logits, {{row, row}, {}, {{0, 1e30f}}});
+    EXPECT_EQ(out[0].token, -1);
+    EXPECT_EQ(out[0].n_top, 0);
+    EXPECT_EQ(out[1].token, 0);
+  }
+}
+
 TEST_P(SampleOps, PenaltiesAndBiases) {
   const auto ops = make(2, limits_for(8));
   const std::vector<float> logits = {1, 5, -1, 4.5f, 4, 0, 0, 0};

@@ -282,6 +282,7 @@ OCTET_INSTANTIATE_OPS_TEST(RowOps);
 
 TEST(CpuOps, OptionsThatMakeNoSense) {
   EXPECT_EQ(make_cpu_ops({.n_threads = -1}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(make_cpu_ops({.n_threads = 1000000}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(make_cpu_ops({.isa = "sse"}).status().code(), StatusCode::kInvalidArgument);
 }
 

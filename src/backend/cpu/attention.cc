@@ -9,7 +9,7 @@
 namespace octet::cpu {
 namespace {
 
-constexpr int32_t kPartialRows = 4096;
+constexpr int32_t kPartialRows = 8192;
 constexpr int64_t kInlineCost = 1000;  // rows x keys of work that are done before other threads have woken up
 
 int32_t group_of(const AttentionSpec& spec) {

@@ -16,7 +16,7 @@
 
 namespace octet::cpu {
 
-inline constexpr int32_t kBlockKeys = 64, kSegmentKeys = 512;
+inline constexpr int32_t kBlockKeys = 64, kSegmentKeys = 256;
 inline constexpr int32_t kTileRows = 48;  // aimed at: the tile's operands then fit into the first-level cache
 
 struct AttentionTile {

@@ -10,12 +10,16 @@ struct PairsInBf16 {
   using A = uint16_t;
   using Acc = Lanes16<VecAvx512>;
   using Panel = __m512i;
-  static constexpr int kRows = 8, kStep = 2;
+  using Value = __m512i;
+  static constexpr int kRows = 4, kUnits = 4, kStep = 2;
   static Panel load(const uint16_t* p) { return _mm512_loadu_si512(p); }
-  static void step(Acc& acc, Panel panel, const uint16_t* a) {
+  static Value value(const uint16_t* a) {
     int32_t pair;
     std::memcpy(&pair, a, sizeof pair);
-    acc.v[0] = _mm512_dpbf16_ps(acc.v[0], (__m512bh)panel, (__m512bh)_mm512_set1_epi32(pair));
+    return _mm512_set1_epi32(pair);
+  }
+  static void step(Acc& acc, Panel panel, Value value) {
+    acc.v[0] = _mm512_dpbf16_ps(acc.v[0], (__m512bh)panel, (__m512bh)value);
   }
   static void put(uint16_t* a, __m512 v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(a), (__m256i)_mm512_cvtneps_pbh(v));
@@ -25,6 +29,6 @@ struct PairsInBf16 {
 }  // namespace
 
 const AttentionKernels kAttentionAvx512Bf16 = AttentionKernelsImpl<PairsInBf16>::table();
-const AttentionKernels kAttentionAvx512F16 = AttentionKernelsImpl<HalvesInFloat<VecAvx512, 8>>::table();
+const AttentionKernels kAttentionAvx512F16 = AttentionKernelsImpl<HalvesInFloat<VecAvx512, 4, 4>>::table();
 
 }  // namespace octet::cpu

@@ -1,10 +1,11 @@
 // The kernels of attention_tile.h over a multiplier D, which says how 16 lanes of a panel meet values of a
 // row:
 //   Vec, A             vectors of float; the type of a row's values in the product
-//   kRows              rows at once, by the registers there are
+//   kRows, kUnits      rows and units of 16 lanes at once, by the registers there are
 //   kStep              values of a row in one step: 2 where panels are paired
 //   Panel load(p)      16 lanes of one step, from 16 * kStep elements
-//   step(acc, panel, a)  acc += a . panel, the same operations in the same order for every row
+//   Value value(a)     the values of a row that meet them
+//   step(acc, panel, value)  acc += value . panel, the same operations in the same order for every row
 //   put(a, v)          kLanes values of a row into the product's type
 #pragma once
 
@@ -26,9 +27,12 @@ struct PairsInFloat {
   using Vec = V;
   using A = float;
   using Acc = Lanes16<V>;
-  static constexpr int kRows = kRowsAtOnce, kStep = 2;
+  static constexpr int kRows = kRowsAtOnce, kUnits = 1, kStep = 2;
   struct Panel {
     typename V::F even[Acc::kVecs], odd[Acc::kVecs];
+  };
+  struct Value {
+    typename V::F even, odd;
   };
   static Panel load(const uint16_t* p) {
     Panel panel;
@@ -37,32 +41,33 @@ struct PairsInFloat {
       V::load_bf16_pairs(p + 2 * V::kLanes * i, panel.even[i], panel.odd[i]);
     return panel;
   }
-  static void step(Acc& acc, const Panel& panel, const float* a) {
-    const typename V::F even = V::set1(a[0]), odd = V::set1(a[1]);
+  static Value value(const float* a) { return {V::set1(a[0]), V::set1(a[1])}; }
+  static void step(Acc& acc, const Panel& panel, const Value& value) {
     OCTET_UNROLL
-    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(even, panel.even[i], acc.v[i]);
+    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(value.even, panel.even[i], acc.v[i]);
     OCTET_UNROLL
-    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(odd, panel.odd[i], acc.v[i]);
+    for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(value.odd, panel.odd[i], acc.v[i]);
   }
   static void put(float* a, typename V::F v) { V::store(a, v); }
 };
 
 // Panels of f16, one value of a row at a time.
-template <class V, int kRowsAtOnce>
+template <class V, int kRowsAtOnce, int kUnitsAtOnce = 1>
 struct HalvesInFloat {
   using Vec = V;
   using A = float;
   using Acc = Lanes16<V>;
   using Panel = Lanes16<V>;
-  static constexpr int kRows = kRowsAtOnce, kStep = 1;
+  using Value = typename V::F;
+  static constexpr int kRows = kRowsAtOnce, kUnits = kUnitsAtOnce, kStep = 1;
   static Panel load(const uint16_t* p) {
     Panel panel;
     OCTET_UNROLL
     for (int i = 0; i < Acc::kVecs; ++i) panel.v[i] = V::load_f16(p + V::kLanes * i);
     return panel;
   }
-  static void step(Acc& acc, const Panel& panel, const float* a) {
-    const typename V::F value = V::set1(*a);
+  static Value value(const float* a) { return V::set1(*a); }
+  static void step(Acc& acc, const Panel& panel, Value value) {
     OCTET_UNROLL
     for (int i = 0; i < Acc::kVecs; ++i) acc.v[i] = V::fma(value, panel.v[i], acc.v[i]);
   }
@@ -75,51 +80,72 @@ struct AttentionKernelsImpl {
   using F = typename V::F;
   using A = typename D::A;
   using Acc = typename D::Acc;
-  static constexpr int kMaxPages = kBlockKeys / 16;
+  static constexpr int kMaxPages = kBlockKeys / 16, kMaxUnits = kMaxPages * D::kUnits;
   // Lower than any score, yet finite: a row that has seen no key has no infinities to subtract.
   static constexpr float kNoKey = -1e30f;
 
-  // B of a product, in panels of k_panel rows each along the inner dimension (k_last in the last).
+  // One operand of a product, as units of 16 columns; each a chain of n panels along the inner dimension, k
+  // rows each and k_last in the last.
   struct Panels {
-    const uint16_t* const* data;
-    int32_t n, k_panel, k_last;
+    const uint16_t* const* data;  // [units, n]
+    int32_t n, k, k_last;
     int64_t stride;  // elements from step to step
   };
 
-  // c [R, 16] (+)= a [R, k] . b
-  template <int R>
-  static void product(const A* a, int64_t lda, const Panels& b, int32_t lane, float* c, int64_t ldc,
-                      bool accumulate) {
-    Acc acc[R];
+  // c [R, 16 U] (+)= a [R, k] . b
+  template <int R, int U>
+  static void product(const A* a, int64_t lda, const Panels& b, float* c, int64_t ldc, bool accumulate) {
+    Acc acc[R][U];
     OCTET_UNROLL
-    for (int r = 0; r < R; ++r) {
-      OCTET_UNROLL
-      for (int i = 0; i < Acc::kVecs; ++i) {
-        acc[r].v[i] = accumulate ? V::load(c + r * ldc + i * V::kLanes) : V::set1(0);
-      }
+    for (int i = 0; i < R * U * Acc::kVecs; ++i) {
+      const int r = i / (U * Acc::kVecs), vec = i % (U * Acc::kVecs);
+      acc[r][vec / Acc::kVecs].v[vec % Acc::kVecs] =
+          accumulate ? V::load(c + r * ldc + vec * V::kLanes) : V::set1(0);
     }
-    for (int32_t n = 0; n < b.n; ++n, a += b.k_panel) {
-      const uint16_t* panel = b.data[n] + lane * D::kStep;
-      const int32_t k = n + 1 < b.n ? b.k_panel : b.k_last;
-      for (int32_t i = 0; i < k; i += D::kStep, panel += b.stride) {
-        const typename D::Panel values = D::load(panel);
+    for (int32_t n = 0; n < b.n; ++n, a += b.k) {
+      const uint16_t* panel[U];
+      OCTET_UNROLL
+      for (int u = 0; u < U; ++u) panel[u] = b.data[u * b.n + n];
+      const int32_t k = n + 1 < b.n ? b.k : b.k_last;
+      for (int32_t i = 0; i < k; i += D::kStep) {
+        typename D::Panel columns[U];
         OCTET_UNROLL
-        for (int r = 0; r < R; ++r) D::step(acc[r], values, a + r * lda + i);
+        for (int u = 0; u < U; ++u) {
+          columns[u] = D::load(panel[u]);
+          panel[u] += b.stride;
+        }
+        OCTET_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const typename D::Value value = D::value(a + r * lda + i);
+          OCTET_UNROLL
+          for (int u = 0; u < U; ++u) D::step(acc[r][u], columns[u], value);
+        }
       }
     }
     OCTET_UNROLL
-    for (int r = 0; r < R; ++r) {
-      OCTET_UNROLL
-      for (int i = 0; i < Acc::kVecs; ++i) V::store(c + r * ldc + i * V::kLanes, acc[r].v[i]);
+    for (int i = 0; i < R * U * Acc::kVecs; ++i) {
+      const int r = i / (U * Acc::kVecs), vec = i % (U * Acc::kVecs);
+      V::store(c + r * ldc + vec * V::kLanes, acc[r][vec / Acc::kVecs].v[vec % Acc::kVecs]);
     }
   }
 
-  template <int R>
-  static void product_rows(int32_t rows, const A* a, int64_t lda, const Panels& b, int32_t lane, float* c,
-                           int64_t ldc, bool accumulate) {
-    for (; rows >= R; rows -= R, a += R * lda, c += R * ldc) product<R>(a, lda, b, lane, c, ldc, accumulate);
+  template <int R, int U>
+  static void product_rows(int32_t rows, const A* a, int64_t lda, const Panels& b, float* c, int64_t ldc,
+                           bool accumulate) {
+    for (; rows >= R; rows -= R, a += R * lda, c += R * ldc) product<R, U>(a, lda, b, c, ldc, accumulate);
     if constexpr (R > 1) {
-      if (rows > 0) product_rows<R - 1>(rows, a, lda, b, lane, c, ldc, accumulate);
+      if (rows > 0) product_rows<R - 1, U>(rows, a, lda, b, c, ldc, accumulate);
+    }
+  }
+
+  template <int U = D::kUnits>
+  static void product_units(int32_t units, int32_t rows, const A* a, int64_t lda, Panels b, float* c,
+                            int64_t ldc, bool accumulate) {
+    for (; units >= U; units -= U, b.data += U * b.n, c += U * 16) {
+      product_rows<D::kRows, U>(rows, a, lda, b, c, ldc, accumulate);
+    }
+    if constexpr (U > 1) {
+      if (units > 0) product_units<U / 2>(units, rows, a, lda, b, c, ldc, accumulate);
     }
   }
 
@@ -225,12 +251,12 @@ struct AttentionKernelsImpl {
     const A* q = static_cast<const A*>(scratch.q);
     A* p = static_cast<A*>(scratch.p);
 
+    const uint16_t* columns[kMaxUnits];
     for (int32_t key = 0; key < width; key += 16) {
-      const Panels k{block.k + key / kv.page_size, 1, kv.head_dim, kv.head_dim,
-                     int64_t{kv.page_size} * D::kStep};
-      product_rows<D::kRows>(rows, q, kv.head_dim, k, key % kv.page_size, scratch.scores + key, kBlockKeys,
-                             false);
+      columns[key / 16] = block.k[key / kv.page_size] + key % kv.page_size * D::kStep;
     }
+    const Panels k{columns, 1, kv.head_dim, kv.head_dim, int64_t{kv.page_size} * D::kStep};
+    product_units(width / 16, rows, q, kv.head_dim, k, scratch.scores, kBlockKeys, false);
     for (int32_t r = 0; r < rows; ++r) {
       const int32_t position = tile.first_position + r / tile.group - key0;
       const int32_t lo = tile.window > 0 ? position - tile.window + 1 : 0;
@@ -240,10 +266,16 @@ struct AttentionKernelsImpl {
                                             out.o + r * kv.head_dim_padded, kv.head_dim_padded);
     }
     const int32_t last = n_keys - (block.n_pages - 1) * kv.page_size;
-    const Panels v{block.v, block.n_pages, kv.page_size, (last + D::kStep - 1) / D::kStep * D::kStep,
-                   int64_t{kv.head_dim_padded} * D::kStep};
-    for (int32_t i = 0; i < kv.head_dim_padded; i += 16) {
-      product_rows<D::kRows>(rows, p, kBlockKeys, v, i, out.o + i, kv.head_dim_padded, true);
+    const int32_t k_last = (last + D::kStep - 1) / D::kStep * D::kStep;
+    for (int32_t i = 0; i < kv.head_dim_padded; i += D::kUnits * 16) {
+      int32_t units = 0;
+      for (; units < D::kUnits && i + units * 16 < kv.head_dim_padded; ++units) {
+        for (int32_t n = 0; n < block.n_pages; ++n) {
+          columns[units * block.n_pages + n] = block.v[n] + (i + units * 16) * D::kStep;
+        }
+      }
+      const Panels v{columns, block.n_pages, kv.page_size, k_last, int64_t{kv.head_dim_padded} * D::kStep};
+      product_units(units, rows, p, kBlockKeys, v, out.o + i, kv.head_dim_padded, true);
     }
   }
 
@@ -283,9 +315,10 @@ struct AttentionKernelsImpl {
                      int64_t out_stride) {
     for (int32_t r = 0; r < tile.rows(); ++r) {
       float* row = out + r / tile.group * out_stride + r % tile.group * kv.head_dim;
-      const F l = V::set1(total.l[r]);
-      for_lanes<V>(kv.head_dim,
-                   [&](auto at) { at.store(row, V::div(at.load(total.o + r * kv.head_dim_padded), l)); });
+      const F inverse = V::set1(1.0f / total.l[r]);
+      for_lanes<V>(kv.head_dim, [&](auto at) {
+        at.store(row, V::mul(at.load(total.o + r * kv.head_dim_padded), inverse));
+      });
     }
   }
 

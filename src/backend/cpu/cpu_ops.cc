@@ -19,10 +19,15 @@
 namespace octet {
 namespace {
 
-// Work (in values, weighted by their cost) that one thread has done before the others have begun.
-constexpr int64_t kInlineWork = 16384;
+// Work (in values, weighted by their cost) that one thread has done about when the others have begun: some 10
+// us.
+constexpr int64_t kInlineWork = 32768;
 // Cost of a value relative to normalizing it.
-constexpr int64_t kCopyCost = 1, kNormCost = 1, kRopeCost = 2, kSiluCost = 4;
+constexpr int64_t kSiluCost = 2;
+// Tokens that one thread takes at a time in rope_write_kv: those of one page share cache lines.
+constexpr int64_t kRopeGrain = 32;
+
+constexpr int kMostThreads = 1024;
 
 // The processors that this process may run on.
 int available_threads() {
@@ -57,7 +62,7 @@ class CpuOps : public Ops {
   size_t scratch_bytes(const OpsLimits& limits) const override;
   Status reserve(const OpsLimits& limits) override;
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override {
-    return pack_linear(weights, isa_, pool_);
+    return pack_linear(weights, isa_, pool_, weight_memory_);
   }
   size_t kv_page_bytes(const AttentionSpec& spec, const KvQuant& quant, int32_t page_size) const override {
     return cpu::KvLayout(spec, quant, page_size).page_bytes;
@@ -91,12 +96,12 @@ class CpuOps : public Ops {
 
   // body(row, thread) for every row: on this thread alone where the work is small.
   template <class Body>
-  void for_rows(int64_t n_rows, int64_t work_per_row, const Body& body) {
+  void for_rows(int64_t n_rows, int64_t work_per_row, const Body& body, int64_t least_grain = 1) {
     if (n_rows * work_per_row <= kInlineWork) {
       for (int64_t r = 0; r < n_rows; ++r) body(r, 0);
       return;
     }
-    const int64_t grain = std::max<int64_t>(1, n_rows / (8 * pool_.size()));
+    const int64_t grain = std::max(least_grain, n_rows / (8 * pool_.size()));
     pool_.parallel_for(n_rows, grain, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t r = begin; r < end; ++r) body(r, thread);
     });
@@ -106,6 +111,7 @@ class CpuOps : public Ops {
   Isa isa_;
   const cpu::RowKernels& kernels_;
   ThreadPool pool_;
+  HugePages weight_memory_;
   // Taken by reserve.
   size_t row_floats_ = 0;
   std::vector<float> rows_;                // [n_threads, row_floats_]
@@ -149,7 +155,7 @@ Status CpuOps::reserve(const OpsLimits& limits) {
 }
 
 void CpuOps::embed(const BatchView& batch, const View& table, const View& x) {
-  for_rows(batch.n_tokens, x.cols * kCopyCost, [&](int64_t t, int) {
+  for_rows(batch.n_tokens, x.cols, [&](int64_t t, int) {
     const int64_t id = batch.token_ids[t];
     switch (table.type) {
       case DType::kBF16:
@@ -166,7 +172,7 @@ void CpuOps::embed(const BatchView& batch, const View& table, const View& x) {
 }
 
 void CpuOps::add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) {
-  for_rows(x.rows, x.cols * kNormCost, [&](int64_t r, int thread) {
+  for_rows(x.rows, x.cols, [&](int64_t r, int thread) {
     float* y = cpu::staging_row(out, r, row_scratch(thread));
     kernels_.add_norm(x.row<float>(r), delta != nullptr ? delta->row<const float>(r) : nullptr, gamma, eps,
                       x.cols, y);
@@ -177,15 +183,15 @@ void CpuOps::add_norm(const View& x, const View* delta, const float* gamma, floa
 void CpuOps::rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec,
                            const RopeSpec& rope, const KvLayer& kv, const View& q) {
   const cpu::KvLayout layout(spec, kv.quant, kv.page_size);
-  for_rows(batch.n_tokens, qkv.cols * kRopeCost, [&](int64_t t, int thread) {
+  const auto write = [&](int64_t t, int thread) {
     cpu::rope_write_token(kernels_, qkv, batch, spec, rope, kv, layout, q, static_cast<int32_t>(t),
                           row_scratch(thread));
-  });
+  };
+  for_rows(batch.n_tokens, qkv.cols, write, kRopeGrain);
 }
 
 void CpuOps::quantize(const View& x, const QView& out) {
-  for_rows(x.rows, x.cols * kNormCost,
-           [&](int64_t r, int) { cpu::encode_row(kernels_, x.row<const float>(r), out, r); });
+  for_rows(x.rows, x.cols, [&](int64_t r, int) { cpu::encode_row(kernels_, x.row<const float>(r), out, r); });
 }
 
 void CpuOps::silu_mul(const View& gate_up, const QView& out) {
@@ -199,7 +205,7 @@ void CpuOps::silu_mul(const View& gate_up, const QView& out) {
 
 void CpuOps::gather_rows(const View& x, const int32_t* rows, int32_t n_rows, const View& out) {
   OCTET_CHECK(x.type == DType::kF32 && out.type == DType::kF32) << "activations are f32";
-  for_rows(n_rows, x.cols * kCopyCost, [&](int64_t i, int) {
+  for_rows(n_rows, x.cols, [&](int64_t i, int) {
     std::memcpy(out.row<float>(i), x.row<const float>(rows[i]), static_cast<size_t>(x.cols) * sizeof(float));
   });
 }
@@ -215,9 +221,9 @@ void CpuOps::sample(const View& logits, const SamplingBatch& sampling, SampledTo
 }  // namespace
 
 Result<std::unique_ptr<Ops>> make_cpu_ops(const CpuOptions& options) {
-  if (options.n_threads < 0) {
-    return invalid_argument("cpu: " + std::to_string(options.n_threads) +
-                            " threads; expected 1 or more, or 0 for all");
+  if (options.n_threads < 0 || options.n_threads > kMostThreads) {
+    return invalid_argument("cpu: " + std::to_string(options.n_threads) + " threads; expected 1 to " +
+                            std::to_string(kMostThreads) + ", or 0 for all");
   }
   OCTET_ASSIGN_OR_RETURN(const Isa isa, isa_by_name(options.isa));
   const int n_threads = options.n_threads == 0 ? available_threads() : options.n_threads;

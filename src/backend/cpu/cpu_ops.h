@@ -15,8 +15,8 @@ struct CpuOptions {
   std::string isa = "auto";  // auto, generic, avx2, avx512
 };
 
-// Errors: kInvalidArgument for a number of threads below 0 or an unknown instruction set, kUnsupported for
-// one that this processor lacks.
+// Errors: kInvalidArgument for a number of threads below 0 or above 1,024 or an unknown instruction set,
+// kUnsupported for one that this processor lacks.
 Result<std::unique_ptr<Ops>> make_cpu_ops(const CpuOptions& options);
 
 }  // namespace octet

@@ -143,7 +143,7 @@ void tile(const TileArgs& t) {
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = t.add ? _mm512_load_ps(sums + i * kCols + v * kLanes) : _mm512_setzero_ps();
+      sum[i][v] = t.add ? _mm512_loadu_ps(sums + i * t.sums_stride + v * kLanes) : _mm512_setzero_ps();
     }
   }
   const auto* a = static_cast<const char*>(t.a);
@@ -155,7 +155,10 @@ void tile(const TileArgs& t) {
     for (int pair = 0; pair < kGroup / 2; ++pair, a += 4, b += kVectors * 64) {
       __m512i w[kVectors];
       OCTET_UNROLL
-      for (int v = 0; v < kVectors; ++v) w[v] = _mm512_load_si512(b + v * 64);
+      for (int v = 0; v < kVectors; ++v) {
+        w[v] = _mm512_load_si512(b + v * 64);
+        OCTET_IN_REGISTER(w[v]);
+      }
       OCTET_UNROLL
       for (int i = 0; i < kM; ++i) {
         const __m512i row = _mm512_broadcastd_epi32(_mm_loadu_si32(a + static_cast<size_t>(i) * t.a_stride));
@@ -169,19 +172,19 @@ void tile(const TileArgs& t) {
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + i * kCols + v * kLanes, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sums + i * t.sums_stride + v * kLanes, sum[i][v]);
   }
 }
 
 void finish(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const float*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const float*>(f.sums) + i * f.sums_stride;
     const __m512 scale = _mm512_set1_ps(f.a_scale[i * f.a_scale_step]);
     for (int j = 0; j < f.cols; j += kLanes) {
       const __mmask16 valid =
           f.cols - j >= kLanes ? 0xffff : static_cast<__mmask16>((1u << (f.cols - j)) - 1);
       const __m512 scales = _mm512_mul_ps(scale, _mm512_loadu_ps(f.w_scale + j));
-      const __m512 result = _mm512_fmadd_ps(_mm512_load_ps(sums + j), scales, _mm512_loadu_ps(f.bias + j));
+      const __m512 result = _mm512_fmadd_ps(_mm512_loadu_ps(sums + j), scales, _mm512_loadu_ps(f.bias + j));
       _mm512_mask_storeu_ps(f.d + i * f.d_stride + j, valid, result);
     }
   }
@@ -189,7 +192,8 @@ void finish(const FinishArgs& f) {
 
 template <int kGroup>
 constexpr GemmKernel kernel() {
-  GemmKernel kernel = {.mr = 8, .nr = kCols, .k_group = kGroup, .k_block = 288, .a_bytes = 2, .b_bytes = 2};
+  GemmKernel kernel = {
+      .mr = 8, .nr = kCols, .k_group = kGroup, .k_pad = kGroup, .k_block = 288, .a_bytes = 2, .b_bytes = 2};
   kernel.tile[0] = tile<1, kGroup>;
   kernel.tile[1] = tile<2, kGroup>;
   kernel.tile[2] = tile<3, kGroup>;

@@ -7,7 +7,7 @@
 //   fp8    E4M3 s.eeee.mmm put where f16 has its sign, lower exponent and upper mantissa bits: f16 reads the
 //          value times 2^-8 (bias 15 for 7), subnormals included, which the activations undo by 2^16
 //
-// Tile: 4 rows x 24 columns: 12 sums, 3 weights, 1 activation in the 16 registers.
+// Tile: 6 rows x 16 columns: 12 sums, 2 weights, 1 activation in the 16 registers.
 #include <immintrin.h>
 
 #include "backend/cpu/gemm_kernel.h"
@@ -15,30 +15,39 @@
 namespace octet {
 namespace {
 
-constexpr int kVectors = 3, kLanes = 8;  // vectors of 8 columns
+constexpr int kVectors = 2, kLanes = 8;  // vectors of 8 columns
 constexpr int kCols = kVectors * kLanes;
+constexpr int kUnroll = 2;        // values of k an iteration
 constexpr int64_t kAhead = 1024;  // bytes of the weight stream
 
 struct F32 {
   using Stored = float;
   static constexpr float kActivationScale = 1;
-  static __m256 load8(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
+  static void load16(const Stored* p, __m256& low, __m256& high) {
+    low = _mm256_loadu_ps(p);
+    high = _mm256_loadu_ps(p + 8);
+  }
 };
 
 struct BF16 {
   using Stored = uint16_t;
   static constexpr float kActivationScale = 1;
-  static __m256 load8(const void* p) {
-    const __m128i bits = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  static __m256 load8(const Stored* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  static void load16(const Stored* p, __m256& low, __m256& high) {
+    low = load8(p);
+    high = load8(p + 8);
   }
 };
 
 struct F16 {
   using Stored = uint16_t;
   static constexpr float kActivationScale = 1;
-  static __m256 load8(const void* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  static void load16(const Stored* p, __m256& low, __m256& high) {
+    low = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    high = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)));
   }
 };
 
@@ -46,13 +55,17 @@ struct F16 {
 struct Fp8 {
   using Stored = uint8_t;
   static constexpr float kActivationScale = 65536;
-  static __m256 load8(const void* p) {
-    const __m128i bits = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
-    const __m128i magnitude = _mm_and_si128(bits, _mm_set1_epi16(0x7f));
-    const __m128i sign = _mm_slli_epi16(_mm_andnot_si128(_mm_set1_epi16(0x7f), bits), 8);
-    const __m128i nan = _mm_slli_epi16(_mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7f)), 10);
-    const __m128i half = _mm_or_si128(_mm_or_si128(sign, nan), _mm_slli_epi16(magnitude, 7));
-    return _mm256_cvtph_ps(half);
+  static void load16(const Stored* p, __m256& low, __m256& high) {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m256i bits = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);  // s s eeee mmm 0000000
+    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi16(0x3f80));
+    const __m256i sign = _mm256_and_si256(bits, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
+    // Only the code of NaN, all ones, carries into the exponent's top bit, which makes it f16's NaN too.
+    const __m256i carry = _mm256_add_epi16(magnitude, _mm256_set1_epi16(0x80));
+    const __m256i nan = _mm256_and_si256(carry, _mm256_set1_epi16(0x4000));
+    const __m256i half = _mm256_or_si256(_mm256_or_si256(magnitude, sign), nan);
+    low = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+    high = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
   }
 };
 
@@ -62,23 +75,26 @@ void load_a(const void* row, int64_t k, void* out) {
   const auto* in = static_cast<const Stored*>(row);
   auto* to = static_cast<float*>(out);
   const __m256 scale = _mm256_set1_ps(Format::kActivationScale);
-  int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) _mm256_storeu_ps(to + i, _mm256_mul_ps(Format::load8(in + i), scale));
-  if (i == k) return;
-  Stored rest[kLanes] = {};
-  alignas(32) float values[kLanes];
-  for (int64_t j = i; j < k; ++j) rest[j - i] = in[j];
-  _mm256_store_ps(values, _mm256_mul_ps(Format::load8(rest), scale));
-  for (int64_t j = i; j < k; ++j) to[j] = values[j - i];
+  for (int64_t i = 0; i < k; i += 16) {
+    Stored rest[16] = {};
+    for (int64_t j = i; k - i < 16 && j < k; ++j) rest[j - i] = in[j];
+    __m256 low, high;
+    Format::load16(k - i < 16 ? rest : in + i, low, high);
+    _mm256_storeu_ps(to + i, _mm256_mul_ps(low, scale));
+    _mm256_storeu_ps(to + i + 8, _mm256_mul_ps(high, scale));
+  }
 }
 
 template <typename Format>
 void expand_b(const void* slice, int64_t groups, void* out) {
   const auto* in = static_cast<const typename Format::Stored*>(slice);
   auto* to = static_cast<float*>(out);
-  for (int64_t i = 0; i < groups * kCols; i += kLanes) {
+  for (int64_t i = 0; i < groups * kCols; i += 16) {
     _mm_prefetch(reinterpret_cast<const char*>(in + i) + kAhead, _MM_HINT_T0);
-    _mm256_store_ps(to + i, Format::load8(in + i));
+    __m256 low, high;
+    Format::load16(in + i, low, high);
+    _mm256_store_ps(to + i, low);
+    _mm256_store_ps(to + i + 8, high);
   }
 }
 
@@ -90,40 +106,46 @@ void tile(const TileArgs& t) {
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = t.add ? _mm256_load_ps(sums + i * kCols + v * kLanes) : _mm256_setzero_ps();
+      sum[i][v] = t.add ? _mm256_loadu_ps(sums + i * t.sums_stride + v * kLanes) : _mm256_setzero_ps();
     }
   }
   const auto* a = static_cast<const char*>(t.a);
   const auto* b = static_cast<const float*>(t.b);
   const char* next = t.next;
-  for (int64_t k = 0; k < t.groups; ++k, a += sizeof(float), b += kCols, next += t.next_step) {
+  for (int64_t k = 0; k < t.groups; k += kUnroll, next += kUnroll * t.next_step) {
     _mm_prefetch(next, _MM_HINT_T1);
-    __m256 w[kVectors];
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) w[v] = _mm256_load_ps(b + v * kLanes);
-    OCTET_UNROLL
-    for (int i = 0; i < kM; ++i) {
-      const __m256 row =
-          _mm256_broadcast_ss(reinterpret_cast<const float*>(a + static_cast<size_t>(i) * t.a_stride));
+    for (int u = 0; u < kUnroll; ++u, a += sizeof(float), b += kCols) {
+      __m256 w[kVectors];
       OCTET_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm256_fmadd_ps(row, w[v], sum[i][v]);
+      for (int v = 0; v < kVectors; ++v) {
+        w[v] = _mm256_load_ps(b + v * kLanes);
+        OCTET_IN_REGISTER(w[v]);
+      }
+      OCTET_UNROLL
+      for (int i = 0; i < kM; ++i) {
+        const auto* value = reinterpret_cast<const float*>(a + static_cast<size_t>(i) * t.a_stride);
+        const __m256 row = _mm256_broadcast_ss(value);
+        OCTET_UNROLL
+        for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm256_fmadd_ps(row, w[v], sum[i][v]);
+      }
     }
   }
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) _mm256_store_ps(sums + i * kCols + v * kLanes, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(sums + i * t.sums_stride + v * kLanes, sum[i][v]);
   }
 }
 
 void finish(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const float*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const float*>(f.sums) + i * f.sums_stride;
     const __m256 scale = _mm256_broadcast_ss(f.a_scale + i * f.a_scale_step);
     float* d = f.d + i * f.d_stride;
     for (int j = 0; j < f.cols; j += kLanes) {
       const __m256 scales = _mm256_mul_ps(scale, _mm256_loadu_ps(f.w_scale + j));
-      const __m256 result = _mm256_fmadd_ps(_mm256_load_ps(sums + j), scales, _mm256_loadu_ps(f.bias + j));
+      const __m256 result = _mm256_fmadd_ps(_mm256_loadu_ps(sums + j), scales, _mm256_loadu_ps(f.bias + j));
       if (f.cols - j >= kLanes) {
         _mm256_storeu_ps(d + j, result);
       } else {
@@ -136,17 +158,18 @@ void finish(const FinishArgs& f) {
 
 template <typename Format, bool kExpand>
 constexpr GemmKernel kernel() {
-  return {.mr = 4,
+  return {.mr = 6,
           .nr = kCols,
           .k_group = 1,
-          .k_block = 256,
+          .k_pad = kUnroll,
+          .k_block = 288,
           .w_bytes = sizeof(typename Format::Stored),
           .a_bytes = sizeof(float),
           .b_bytes = sizeof(float),
           .order = nullptr,
           .load_a = load_a<Format>,
           .expand_b = kExpand ? expand_b<Format> : nullptr,
-          .tile = {tile<1>, tile<2>, tile<3>, tile<4>},
+          .tile = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>},
           .finish = finish};
 }
 

@@ -56,7 +56,7 @@ void tile(const TileArgs& t) {
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = t.add ? _mm512_load_ps(sums + i * kCols + v * kLanes) : _mm512_setzero_ps();
+      sum[i][v] = t.add ? _mm512_loadu_ps(sums + i * t.sums_stride + v * kLanes) : _mm512_setzero_ps();
     }
   }
   const auto* a = static_cast<const char*>(t.a);
@@ -66,7 +66,10 @@ void tile(const TileArgs& t) {
     _mm_prefetch(next, _MM_HINT_T1);
     __m512 w[kVectors];
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) w[v] = _mm512_load_ps(b + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      w[v] = _mm512_load_ps(b + v * kLanes);
+      OCTET_IN_REGISTER(w[v]);
+    }
     OCTET_UNROLL
     for (int i = 0; i < kM; ++i) {
       const __m512 row =
@@ -78,15 +81,15 @@ void tile(const TileArgs& t) {
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + i * kCols + v * kLanes, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sums + i * t.sums_stride + v * kLanes, sum[i][v]);
   }
 }
 
 void finish(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const float*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const float*>(f.sums) + i * f.sums_stride;
     for (int j = 0; j < f.cols; j += kLanes) {
-      const __m512 result = _mm512_add_ps(_mm512_load_ps(sums + j), _mm512_loadu_ps(f.bias + j));
+      const __m512 result = _mm512_add_ps(_mm512_loadu_ps(sums + j), _mm512_loadu_ps(f.bias + j));
       _mm512_mask_storeu_ps(f.d + i * f.d_stride + j, first_lanes(f.cols - j), result);
     }
   }
@@ -97,6 +100,7 @@ constexpr GemmKernel kernel() {
   return {.mr = 8,
           .nr = kCols,
           .k_group = 1,
+          .k_pad = 1,
           .k_block = 160,
           .w_bytes = sizeof(typename Format::Stored),
           .a_bytes = sizeof(float),

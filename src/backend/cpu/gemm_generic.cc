@@ -15,7 +15,9 @@ constexpr int kRows = 4, kCols = 16;
 template <typename Value, typename Sum, int kM>
 void tile(const TileArgs& t) {
   Sum sums[kM][kCols] = {};
-  if (t.add) std::memcpy(sums, t.sums, sizeof(sums));
+  for (int i = 0; t.add && i < kM; ++i) {
+    std::memcpy(sums[i], static_cast<Sum*>(t.sums) + i * t.sums_stride, sizeof(sums[i]));
+  }
   const auto* b = static_cast<const Value*>(t.b);
   for (int64_t k = 0; k < t.groups; ++k, b += kCols) {
     for (int i = 0; i < kM; ++i) {
@@ -23,12 +25,14 @@ void tile(const TileArgs& t) {
       for (int j = 0; j < kCols; ++j) sums[i][j] += a * static_cast<Sum>(b[j]);
     }
   }
-  std::memcpy(t.sums, sums, sizeof(sums));
+  for (int i = 0; i < kM; ++i) {
+    std::memcpy(static_cast<Sum*>(t.sums) + i * t.sums_stride, sums[i], sizeof(sums[i]));
+  }
 }
 
 void finish_int8(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const int32_t*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const int32_t*>(f.sums) + i * f.sums_stride;
     const int32_t zero = f.a_zero != nullptr ? f.a_zero[i * f.a_scale_step] : 0;
     const float scale = f.a_scale[i * f.a_scale_step];
     for (int j = 0; j < f.cols; ++j) {
@@ -40,7 +44,7 @@ void finish_int8(const FinishArgs& f) {
 
 void finish_float(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const float*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const float*>(f.sums) + i * f.sums_stride;
     const float scale = f.a_scale[i * f.a_scale_step];
     for (int j = 0; j < f.cols; ++j) {
       f.d[i * f.d_stride + j] = sums[j] * (scale * f.w_scale[j]) + f.bias[j];
@@ -72,6 +76,7 @@ constexpr GemmKernel float_kernel() {
       .mr = kRows,
       .nr = kCols,
       .k_group = 1,
+      .k_pad = 1,
       .k_block = 256,
       .w_bytes = sizeof(T),
       .a_bytes = sizeof(float),
@@ -86,6 +91,7 @@ constexpr GemmKernel float_kernel() {
 constexpr GemmKernel kInt8 = {.mr = kRows,
                               .nr = kCols,
                               .k_group = 1,
+                              .k_pad = 1,
                               .k_block = 512,
                               .w_bytes = 1,
                               .a_bytes = 1,

@@ -7,7 +7,8 @@
 // memory and are widened a slice at a time, activations a block of rows at a time; at m = 1 this keeps ahead
 // of memory, which bounds it there.
 //
-// Tile: 4 rows x 24 columns, k by twos: 12 sums, 3 weights, 1 activation pair in the 16 registers.
+// Tile: 6 rows x 16 columns, k by twos: 12 sums, 2 weights, 1 activation pair and 1 product in the 16
+// registers.
 #include <immintrin.h>
 
 #include "backend/cpu/gemm_kernel.h"
@@ -15,8 +16,9 @@
 namespace octet {
 namespace {
 
-constexpr int kVectors = 3, kLanes = 8;  // vectors of 8 columns
+constexpr int kVectors = 2, kLanes = 8;  // vectors of 8 columns
 constexpr int kCols = kVectors * kLanes;
+constexpr int kUnroll = 2;        // groups an iteration: with one, issuing the loop itself costs a tenth
 constexpr int64_t kAhead = 1024;  // bytes of the weight stream
 
 void load_a(const void* row, int64_t k, void* out) {
@@ -28,66 +30,81 @@ void load_a(const void* row, int64_t k, void* out) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm256_cvtepi8_epi16(codes));
   }
   for (; i < k; ++i) to[i] = in[i];
-  if (k % 2 != 0) to[k] = 0;
+  for (; i % (2 * kUnroll) != 0; ++i) to[i] = 0;
 }
 
 void expand_b(const void* slice, int64_t groups, void* out) {
+  constexpr int kBytes = 16;  // widened at once
   const auto* in = static_cast<const char*>(slice);
   auto* to = static_cast<__m256i*>(out);
-  for (int64_t i = 0; i < groups * kVectors; ++i) {
-    _mm_prefetch(in + i * 16 + kAhead, _MM_HINT_T0);
-    const __m128i codes = _mm_load_si128(reinterpret_cast<const __m128i*>(in + i * 16));
-    _mm256_store_si256(to + i, _mm256_cvtepi8_epi16(codes));
+  for (int64_t g = 0; g < groups; g += kUnroll, in += kUnroll * kVectors * kBytes, to += kUnroll * kVectors) {
+    _mm_prefetch(in + kAhead, _MM_HINT_T0);
+    OCTET_UNROLL
+    for (int v = 0; v < kUnroll * kVectors; ++v) {
+      const __m128i codes = _mm_load_si128(reinterpret_cast<const __m128i*>(in + v * kBytes));
+      _mm256_store_si256(to + v, _mm256_cvtepi8_epi16(codes));
+    }
   }
+}
+
+__m256i load_sums(const int32_t* sums) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums));
 }
 
 template <int kM>
 void tile(const TileArgs& t) {
-  auto* sums = static_cast<__m256i*>(t.sums);
+  auto* sums = static_cast<int32_t*>(t.sums);
   __m256i sum[kM][kVectors];
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = t.add ? _mm256_load_si256(sums + i * kVectors + v) : _mm256_setzero_si256();
+      sum[i][v] = t.add ? load_sums(sums + i * t.sums_stride + v * kLanes) : _mm256_setzero_si256();
     }
   }
   const auto* a = static_cast<const char*>(t.a);
   const auto* b = static_cast<const __m256i*>(t.b);
   const char* next = t.next;
-  for (int64_t g = 0; g < t.groups; ++g, a += 4, b += kVectors, next += t.next_step) {
+  for (int64_t g = 0; g < t.groups; g += kUnroll, next += kUnroll * t.next_step) {
     _mm_prefetch(next, _MM_HINT_T1);
-    __m256i w[kVectors];
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) w[v] = _mm256_load_si256(b + v);
-    OCTET_UNROLL
-    for (int i = 0; i < kM; ++i) {
-      const auto* pair = reinterpret_cast<const float*>(a + static_cast<size_t>(i) * t.a_stride);
-      const __m256i row = _mm256_castps_si256(_mm256_broadcast_ss(pair));
+    for (int u = 0; u < kUnroll; ++u, a += 4, b += kVectors) {
+      __m256i w[kVectors];
       OCTET_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        sum[i][v] = _mm256_add_epi32(sum[i][v], _mm256_madd_epi16(row, w[v]));
+        w[v] = _mm256_load_si256(b + v);
+        OCTET_IN_REGISTER(w[v]);
+      }
+      OCTET_UNROLL
+      for (int i = 0; i < kM; ++i) {
+        const auto* pair = reinterpret_cast<const float*>(a + static_cast<size_t>(i) * t.a_stride);
+        const __m256i row = _mm256_castps_si256(_mm256_broadcast_ss(pair));
+        OCTET_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+          sum[i][v] = _mm256_add_epi32(sum[i][v], _mm256_madd_epi16(row, w[v]));
+          OCTET_IN_REGISTER(sum[i][v]);
+        }
       }
     }
   }
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) _mm256_store_si256(sums + i * kVectors + v, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + i * t.sums_stride + v * kLanes), sum[i][v]);
   }
 }
 
 void finish(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const __m256i*>(f.sums) + i * kVectors;
+    const auto* sums = static_cast<const int32_t*>(f.sums) + i * f.sums_stride;
     const int step = i * f.a_scale_step;
     const __m256i zero = _mm256_set1_epi32(f.a_zero != nullptr ? f.a_zero[step] : 0);
     const __m256 scale = _mm256_broadcast_ss(f.a_scale + step);
     float* d = f.d + i * f.d_stride;
     for (int j = 0; j < f.cols; j += kLanes) {
       const __m256i w_sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(f.w_sum + j));
-      const __m256i dot =
-          _mm256_sub_epi32(_mm256_load_si256(sums + j / kLanes), _mm256_mullo_epi32(zero, w_sum));
+      const __m256i dot = _mm256_sub_epi32(load_sums(sums + j), _mm256_mullo_epi32(zero, w_sum));
       const __m256 scales = _mm256_mul_ps(scale, _mm256_loadu_ps(f.w_scale + j));
       const __m256 result = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scales, _mm256_loadu_ps(f.bias + j));
       if (f.cols - j >= kLanes) {
@@ -100,9 +117,10 @@ void finish(const FinishArgs& f) {
   }
 }
 
-constexpr GemmKernel kKernel = {.mr = 4,
+constexpr GemmKernel kKernel = {.mr = 6,
                                 .nr = kCols,
                                 .k_group = 2,
+                                .k_pad = 2 * kUnroll,
                                 .k_block = 576,
                                 .w_bytes = 1,
                                 .a_bytes = 2,
@@ -110,7 +128,7 @@ constexpr GemmKernel kKernel = {.mr = 4,
                                 .order = nullptr,
                                 .load_a = load_a,
                                 .expand_b = expand_b,
-                                .tile = {tile<1>, tile<2>, tile<3>, tile<4>},
+                                .tile = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>},
                                 .finish = finish};
 
 }  // namespace

@@ -34,7 +34,7 @@ void tile(const TileArgs& t) {
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = t.add ? _mm512_load_si512(sums + i * kCols + v * kLanes) : _mm512_setzero_si512();
+      sum[i][v] = t.add ? _mm512_loadu_si512(sums + i * t.sums_stride + v * kLanes) : _mm512_setzero_si512();
     }
   }
   const auto* a = static_cast<const char*>(t.a);
@@ -44,7 +44,10 @@ void tile(const TileArgs& t) {
     _mm_prefetch(next, _MM_HINT_T1);
     __m512i w[kVectors];
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) w[v] = _mm512_load_si512(b + v * 64);
+    for (int v = 0; v < kVectors; ++v) {
+      w[v] = _mm512_load_si512(b + v * 64);
+      OCTET_IN_REGISTER(w[v]);
+    }
     OCTET_UNROLL
     for (int i = 0; i < kM; ++i) {
       const __m512i row = _mm512_broadcastd_epi32(_mm_loadu_si32(a + static_cast<size_t>(i) * t.a_stride));
@@ -55,13 +58,13 @@ void tile(const TileArgs& t) {
   OCTET_UNROLL
   for (int i = 0; i < kM; ++i) {
     OCTET_UNROLL
-    for (int v = 0; v < kVectors; ++v) _mm512_store_si512(sums + i * kCols + v * kLanes, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_si512(sums + i * t.sums_stride + v * kLanes, sum[i][v]);
   }
 }
 
 void finish(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const int32_t*>(f.sums) + i * kCols;
+    const auto* sums = static_cast<const int32_t*>(f.sums) + i * f.sums_stride;
     const int step = i * f.a_scale_step;
     const __m512i zero = _mm512_set1_epi32(kOffset + (f.a_zero != nullptr ? f.a_zero[step] : 0));
     const __m512 scale = _mm512_set1_ps(f.a_scale[step]);
@@ -69,7 +72,7 @@ void finish(const FinishArgs& f) {
       const __mmask16 valid =
           f.cols - j >= kLanes ? 0xffff : static_cast<__mmask16>((1u << (f.cols - j)) - 1);
       const __m512i correction = _mm512_mullo_epi32(zero, _mm512_loadu_si512(f.w_sum + j));
-      const __m512i dot = _mm512_sub_epi32(_mm512_load_si512(sums + j), correction);
+      const __m512i dot = _mm512_sub_epi32(_mm512_loadu_si512(sums + j), correction);
       const __m512 scales = _mm512_mul_ps(scale, _mm512_loadu_ps(f.w_scale + j));
       const __m512 result = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scales, _mm512_loadu_ps(f.bias + j));
       _mm512_mask_storeu_ps(f.d + i * f.d_stride + j, valid, result);
@@ -81,6 +84,7 @@ constexpr GemmKernel kKernel = {
     .mr = 8,
     .nr = kCols,
     .k_group = 4,
+    .k_pad = 4,
     .k_block = 576,
     .w_bytes = 1,
     .a_bytes = 1,

@@ -32,6 +32,11 @@
 #define OCTET_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Keeps a value in its register. Compilers like to read a weight from memory again in every instruction that
+// multiplies it, more often than the load ports allow, and to reassociate integer sums, for which there are
+// no registers.
+#define OCTET_IN_REGISTER(value) __asm__("" : "+v"(value))
+
 namespace octet {
 
 inline constexpr int kMaxTileRows = 8;
@@ -44,12 +49,13 @@ inline constexpr size_t kMaxRowBytes =
 inline constexpr size_t kMaxSliceBytes = 32 * 1024;  // of an expanded slice: nr * k_block * b_bytes
 
 struct TileArgs {
-  const void* a;     // rows of the block, in the tile's form
-  size_t a_stride;   // bytes from one row to the next
-  const void* b;     // slice in the tile's form
-  int64_t groups;    // of k
-  void* sums;        // [rows, nr] i32 or f32: written, or added to where `add`
-  bool add;          // this is not the first k block
+  const void* a;        // rows of the block, in the tile's form
+  size_t a_stride;      // bytes from one row to the next
+  const void* b;        // slice in the tile's form
+  int64_t groups;       // of k
+  void* sums;           // [rows, nr] i32 or f32: written, or added to where `add`
+  int64_t sums_stride;  // elements
+  bool add;             // this is not the first k block
   const char* next;  // memory that is read after this tile: fetched `next_step` bytes a group ahead of time
   int64_t next_step;
 };
@@ -58,7 +64,8 @@ struct TileArgs {
 //   d[i, j] = (sums[i, j] - zero[i] * w_sum[j]) * a_scale[i] * w_scale[j] + bias[j]
 // where zero is the input's zero point and whatever load_a added to the codes.
 struct FinishArgs {
-  const void* sums;       // [rows, nr]
+  const void* sums;       // [rows, nr], may be d
+  int64_t sums_stride;    // elements
   int rows, cols;         // cols <= nr
   float* d;               // [rows, d_stride]
   int64_t d_stride;       // elements
@@ -73,13 +80,14 @@ struct FinishArgs {
 struct GemmKernel {
   int mr, nr;            // largest tile: rows, columns
   int k_group;           // values of k that lie together
-  int k_block;           // most values of k in a slice; a multiple of k_group
+  int k_pad;             // slices are filled with zeros to a multiple of this, itself one of k_group
+  int k_block;           // most values of k in a slice; a multiple of k_pad
   int w_bytes;           // of a stored weight
   int a_bytes, b_bytes;  // of a value in the tile's form
   // Where the value (column, j) of a group lies in it: order[column * k_group + j]; null: in that place.
   const uint16_t* order;
 
-  // One row of k values to the tile's form, zeros up to a multiple of k_group; may write up to a line more
+  // One row of k values to the tile's form, zeros up to a multiple of k_pad; may write up to a line more
   // than the lines that this takes.
   void (*load_a)(const void* row, int64_t k, void* out);
   // A slice of `groups` groups to the tile's form; null where that is the stored form.

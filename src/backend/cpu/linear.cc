@@ -1,7 +1,6 @@
 #include "backend/cpu/linear.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -22,21 +21,19 @@ int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
 
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
-
 class CpuLinear final : public PackedLinear {
  public:
   const GemmKernel* kernel = nullptr;
   int64_t n_panels = 0;
   int64_t k_step = 0;  // values of k in a slice; the last k block may have fewer
-  std::unique_ptr<char, FreeDeleter> panels;
+  std::shared_ptr<char> panels;
   // [n_panels * nr], zeros after n
   std::vector<float> w_scale, bias;
   std::vector<int32_t> w_sum;  // int8 only
 
-  int64_t groups(int64_t k0) const { return ceil_div(std::min(k_step, k - k0), kernel->k_group); }
+  int64_t groups(int64_t k0) const {
+    return round_up(std::min(k_step, k - k0), kernel->k_pad) / kernel->k_group;
+  }
   size_t slice_bytes(int64_t k0) const {
     return static_cast<size_t>(groups(k0) * kernel->k_group * kernel->nr * kernel->w_bytes);
   }
@@ -88,22 +85,28 @@ Status check_scheme(const LinearWeights& w) {
 }
 
 // One slice: values of columns [n0, n0 + nr) and k in [k0, k0 + k_step), zeros beyond the matrix.
+template <typename T>
 void pack_slice(const LinearWeights& w, const CpuLinear& p, int64_t k0, int64_t panel) {
   const GemmKernel& kernel = *p.kernel;
-  const auto bytes = static_cast<size_t>(kernel.w_bytes);
   const int64_t n0 = panel * kernel.nr, cols = std::min<int64_t>(kernel.nr, p.n - n0);
-  const int64_t k_end = std::min(k0 + p.k_step, p.k);
-  char* out = p.slice(k0, panel);
-  std::memset(out, 0, p.slice_bytes(k0));
+  const int64_t k_end = std::min(k0 + p.k_step, p.k), group_size = kernel.k_group * kernel.nr;
+  std::memset(p.slice(k0, panel), 0, p.slice_bytes(k0));
   for (int64_t column = 0; column < cols; ++column) {
-    const char* row = static_cast<const char*>(w.data) + static_cast<size_t>((n0 + column) * p.k) * bytes;
-    for (int64_t k = k0; k < k_end; ++k) {
-      const int64_t group = (k - k0) / kernel.k_group,
-                    in_order = column * kernel.k_group + (k - k0) % kernel.k_group;
-      const int64_t place = kernel.order != nullptr ? kernel.order[in_order] : in_order;
-      std::memcpy(out + static_cast<size_t>(group * kernel.k_group * kernel.nr + place) * bytes,
-                  row + static_cast<size_t>(k) * bytes, bytes);
+    const T* row = static_cast<const T*>(w.data) + (n0 + column) * p.k;
+    for (int64_t j = 0; j < kernel.k_group; ++j) {
+      const int64_t in_order = column * kernel.k_group + j;
+      T* out = reinterpret_cast<T*>(p.slice(k0, panel)) +
+               (kernel.order != nullptr ? kernel.order[in_order] : in_order);
+      for (int64_t k = k0 + j; k < k_end; k += kernel.k_group, out += group_size) *out = row[k];
     }
+  }
+}
+
+void pack_panel(const LinearWeights& w, const CpuLinear& p, int64_t panel) {
+  for (int64_t k0 = 0; k0 < p.k; k0 += p.k_step) {
+    if (p.kernel->w_bytes == 1) pack_slice<uint8_t>(w, p, k0, panel);
+    if (p.kernel->w_bytes == 2) pack_slice<uint16_t>(w, p, k0, panel);
+    if (p.kernel->w_bytes == 4) pack_slice<uint32_t>(w, p, k0, panel);
   }
 }
 
@@ -142,7 +145,7 @@ struct Product {
   const View& d;
 
   void load_rows(const Work& work, int64_t k0, char* out, size_t stride) const;
-  void finish(const Work& work, int64_t i, int rows, int64_t panel, const void* sums) const;
+  void finish(const Work& work, int64_t i, int rows, int64_t panel, const TileArgs& t) const;
   void slice(const Work& work, int64_t k0, int64_t panel, const char* a_block, size_t a_stride,
              const void* b) const;
   void operator()(const Work& work) const;
@@ -157,12 +160,13 @@ void Product::load_rows(const Work& work, int64_t k0, char* out, size_t stride) 
   }
 }
 
-void Product::finish(const Work& work, int64_t i, int rows, int64_t panel, const void* sums) const {
+void Product::finish(const Work& work, int64_t i, int rows, int64_t panel, const TileArgs& t) const {
   static constexpr float kOne = 1;
   const int64_t column = panel * w.kernel->nr, row = work.row + i;
   const int step = a.args.scale == QScale::kToken ? 1 : 0;
   FinishArgs f;
-  f.sums = sums;
+  f.sums = t.sums;
+  f.sums_stride = t.sums_stride;
   f.rows = rows;
   f.cols = static_cast<int>(std::min<int64_t>(w.kernel->nr, w.n - column));
   f.d = d.row<float>(row) + column;
@@ -184,31 +188,34 @@ void Product::slice(const Work& work, int64_t k0, int64_t panel, const char* a_b
   const int64_t column = panel * kernel.nr;
   const auto cols = static_cast<size_t>(std::min<int64_t>(kernel.nr, w.n - column));
   const int64_t n_tiles = ceil_div(work.rows, kernel.mr);
-  alignas(kLine) float sums[kMaxTileRows * kMaxTileCols] = {};
+  // Between k blocks the sums wait in d, where the panel is not cut off by its edge.
+  const bool edge = cols < static_cast<size_t>(kernel.nr);
+  alignas(kLine) float edge_sums[kMaxTileRows * kMaxTileCols] = {};
 
   TileArgs t;
   t.a_stride = a_stride;
   t.b = b;
   t.groups = w.groups(k0);
-  t.sums = sums;
   t.add = k0 > 0;
+  t.sums_stride = edge ? kernel.nr : d.stride;
   // The tiles fetch the next slice of the stream among them.
   const auto slice_bytes = static_cast<int64_t>(w.slice_bytes(k0));
   t.next_step = ceil_div(slice_bytes, t.groups * n_tiles);
   t.next = w.slice(k0, panel) + slice_bytes;
-  for (int64_t tile = 0; tile < n_tiles; ++tile) {
+  for (int64_t tile = 0; tile < n_tiles; ++tile, t.next += t.next_step * t.groups) {
     const int64_t i = tile * work.rows / n_tiles;
     const int rows = static_cast<int>((tile + 1) * work.rows / n_tiles - i);
+    const auto d_row = [&](int r) { return d.row<float>(work.row + i + r) + column; };
     t.a = a_block + static_cast<size_t>(i) * a_stride;
-    for (int r = 0; t.add && r < rows; ++r) {
-      std::memcpy(sums + r * kernel.nr, d.row<float>(work.row + i + r) + column, cols * sizeof(float));
+    t.sums = edge ? edge_sums : d_row(0);
+    for (int r = 0; edge && t.add && r < rows; ++r) {
+      std::memcpy(edge_sums + r * kernel.nr, d_row(r), cols * sizeof(float));
     }
     kernel.tile[rows - 1](t);
-    for (int r = 0; !last && r < rows; ++r) {
-      std::memcpy(d.row<float>(work.row + i + r) + column, sums + r * kernel.nr, cols * sizeof(float));
+    if (last) finish(work, i, rows, panel, t);
+    for (int r = 0; edge && !last && r < rows; ++r) {
+      std::memcpy(d_row(r), edge_sums + r * kernel.nr, cols * sizeof(float));
     }
-    if (last) finish(work, i, rows, panel, sums);
-    t.next += t.next_step * t.groups;
   }
 }
 
@@ -235,7 +242,8 @@ void Product::operator()(const Work& work) const {
 
 }  // namespace
 
-Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, Isa isa, ThreadPool& pool) {
+Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, Isa isa, ThreadPool& pool,
+                                                  HugePages& memory) {
   OCTET_CHECK(weights.n >= 1 && weights.k >= 1 && weights.data != nullptr);
   OCTET_RETURN_IF_ERROR(check_scheme(weights));
   OCTET_CHECK(!weights.scheme.weight.quantized() || weights.scale != nullptr)
@@ -248,12 +256,11 @@ Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, 
   p->kernel = &kernel_for(weights.scheme.weight.type, isa);
   const GemmKernel& kernel = *p->kernel;
   // k blocks of nearly equal length.
-  p->k_step = round_up(ceil_div(p->k, ceil_div(p->k, kernel.k_block)), kernel.k_group);
+  p->k_step = round_up(ceil_div(p->k, ceil_div(p->k, kernel.k_block)), kernel.k_pad);
   p->n_panels = ceil_div(p->n, kernel.nr);
   const size_t panel_bytes =
-      static_cast<size_t>(p->n_panels * round_up(p->k, kernel.k_group) * kernel.nr * kernel.w_bytes);
-  p->panels.reset(static_cast<char*>(
-      std::aligned_alloc(kLine, static_cast<size_t>(round_up(static_cast<int64_t>(panel_bytes), kLine)))));
+      static_cast<size_t>(p->n_panels * round_up(p->k, kernel.k_pad) * kernel.nr * kernel.w_bytes);
+  p->panels = memory.allocate(panel_bytes);
   if (p->panels == nullptr) {
     return resource_exhausted("linear layer of " + std::to_string(panel_bytes) + " bytes: no memory left");
   }
@@ -261,9 +268,7 @@ Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, 
   p->bytes =
       panel_bytes + (p->w_scale.size() + p->bias.size()) * sizeof(float) + p->w_sum.size() * sizeof(int32_t);
   pool.parallel_for(p->n_panels, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      for (int64_t k0 = 0; k0 < p->k; k0 += p->k_step) pack_slice(weights, *p, k0, panel);
-    }
+    for (int64_t panel = begin; panel < end; ++panel) pack_panel(weights, *p, panel);
   });
   return std::unique_ptr<PackedLinear>(std::move(p));
 }

@@ -10,16 +10,18 @@
 
 #include <memory>
 
+#include "backend/cpu/huge_pages.h"
 #include "backend/cpu/isa.h"
 #include "backend/ops.h"
 #include "base/thread_pool.h"
 
 namespace octet {
 
-// Copies the weight into the panels of its kernel.
+// Copies the weight into the panels of its kernel, in `memory`.
 // Errors: kUnsupported for a scheme without a kernel, and for int8 with k above 65,536 (where an int32 sum
 // could overflow); kResourceExhausted without memory.
-Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, Isa isa, ThreadPool& pool);
+Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, Isa isa, ThreadPool& pool,
+                                                  HugePages& memory);
 
 // a [m, k] in w.scheme.input's form, its scale (and zero point) filled in by its producer; d f32 [m, n].
 // w comes from pack_linear. Allocates nothing; takes about 200 KiB of each thread's stack.

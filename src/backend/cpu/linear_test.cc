@@ -118,7 +118,8 @@ struct Layer {
     weights.data = w.bytes.data();
     weights.scale = scheme.weight.quantized() ? w_scale.data() : nullptr;
     weights.bias = bias.empty() ? nullptr : bias.data();
-    auto packed = pack_linear(weights, isa, pool);
+    HugePages memory;  // its chunk lives on in the layer
+    auto packed = pack_linear(weights, isa, pool, memory);
     EXPECT_TRUE(packed.ok()) << packed.status().message();
     return std::move(*packed);
   }
@@ -319,6 +320,7 @@ TEST_P(IsaTest, EveryE4M3CodeHasItsValue) {
 
 TEST(PackLinearTest, NamesWhatItCannotDo) {
   ThreadPool pool(1);
+  HugePages memory;
   const int8_t data[4] = {};
   const float scale[2] = {1, 1};
   LinearWeights weights;
@@ -326,17 +328,17 @@ TEST(PackLinearTest, NamesWhatItCannotDo) {
   weights.data = data;
   weights.scale = scale;
   weights.scheme = {args(QType::kInt8, QScale::kChannel), args(QType::kBF16)};
-  auto mixed = pack_linear(weights, Isa::kGeneric, pool);
+  auto mixed = pack_linear(weights, Isa::kGeneric, pool, memory);
   EXPECT_EQ(mixed.status().code(), StatusCode::kUnsupported);
   EXPECT_NE(mixed.status().message().find("one type"), std::string::npos) << mixed.status().message();
 
   weights.scheme = {args(QType::kInt8, QScale::kChannel, false, false),
                     args(QType::kInt8, QScale::kToken, true)};
-  EXPECT_EQ(pack_linear(weights, Isa::kGeneric, pool).status().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(pack_linear(weights, Isa::kGeneric, pool, memory).status().code(), StatusCode::kUnsupported);
 
   weights.scheme = {args(QType::kInt8, QScale::kChannel), args(QType::kInt8, QScale::kToken, true)};
   weights.k = 65537;
-  auto long_k = pack_linear(weights, Isa::kGeneric, pool);
+  auto long_k = pack_linear(weights, Isa::kGeneric, pool, memory);
   EXPECT_EQ(long_k.status().code(), StatusCode::kUnsupported);
   EXPECT_NE(long_k.status().message().find("65537"), std::string::npos) << long_k.status().message();
 }

@@ -86,8 +86,7 @@ class Feeder {
       for (float& v : attended_q) v = bf16_to_f32(f32_to_bf16(v * factor)) / factor;
     }
     const DeviceMatrix final_q(ops_, n, q_width, attended_q);
-    ops_.attention(final_q.view(), view, spec_, kv_,
-                   {out.array.data(), {QType::kF32}, n, q_width, q_width + DeviceMatrix::kGap});
+    ops_.attention(final_q.view(), view, spec_, kv_, out.as_f32());
     return out.host();
   }
 
@@ -233,8 +232,7 @@ TEST_P(AttentionOps, EncodesForItsConsumer) {
       out(*ops, n, q_width);
   const BatchView view = ops->stage(batch);
   ops->rope_write_kv(qkv.view(), view, spec, {.cos_sin = cos_sin.data()}, kv, q.view());
-  ops->attention(q.view(), view, spec, kv,
-                 {out.array.data(), {QType::kF32}, n, q_width, q_width + DeviceMatrix::kGap});
+  ops->attention(q.view(), view, spec, kv, out.as_f32());
   for (const ActivationForm& form : activation_forms()) {
     const DeviceQuantized quantized(*ops, form.args, n, q_width);
     ops->attention(q.view(), view, spec, kv, quantized.view());

@@ -100,11 +100,8 @@ TEST_P(RowOps, AddNorm) {
     for (const bool with_delta : {false, true}) {
       std::vector<float> residual, expected_residual;
       const DeviceMatrix normed(*ops, s.rows, s.cols), expected(*reference, s.rows, s.cols);
-      const auto f32 = [](const DeviceMatrix& m) {
-        return QView{m.array.data(), {QType::kF32}, m.rows, m.cols, m.cols + DeviceMatrix::kGap};
-      };
-      run(*ops, with_delta, f32(normed), residual);
-      run(*reference, with_delta, f32(expected), expected_residual);
+      run(*ops, with_delta, normed.as_f32(), residual);
+      run(*reference, with_delta, expected.as_f32(), expected_residual);
       EXPECT_EQ(residual, expected_residual) << shape;
       // A sum of n positive terms is off by n units at most, its root by half of that; then 6 more roundings.
       const std::vector<float> truth = expected.host(), actual = normed.host();
@@ -135,11 +132,8 @@ TEST_P(RowOps, SiluMul) {
     const DeviceMatrix x(*ops, s.rows, 2 * s.cols, gate_up),
         reference_x(*reference, s.rows, 2 * s.cols, gate_up);
     const DeviceMatrix out(*ops, s.rows, s.cols), expected(*reference, s.rows, s.cols);
-    const auto f32 = [](const DeviceMatrix& m) {
-      return QView{m.array.data(), {QType::kF32}, m.rows, m.cols, m.cols + DeviceMatrix::kGap};
-    };
-    ops->silu_mul(x.view(), f32(out));
-    reference->silu_mul(reference_x.view(), f32(expected));
+    ops->silu_mul(x.view(), out.as_f32());
+    reference->silu_mul(reference_x.view(), expected.as_f32());
     // exp may be 3e-7 off, five units; three more roundings, and what is below the normal numbers may be
     // lost.
     const std::vector<float> truth = expected.host(), actual = out.host();
@@ -186,62 +180,75 @@ std::vector<LinearCase> linear_cases() {
   return cases;
 }
 
+// The weight in its scheme's codes, [n, k] without gaps, and its scales.
+struct QuantizedWeight {
+  DeviceQuantized rows;  // a weight's channels are quantized as tokens are
+  std::vector<uint8_t> codes;
+
+  QuantizedWeight(Ops& host_ops, QuantArgs args, int64_t n, int64_t k, const std::vector<float>& w)
+      : rows(host_ops, as_tokens(args), n, k) {
+    const size_t row_bytes = k * qtype_bytes(args.type);
+    const size_t stride = (k + DeviceQuantized::kGap) * qtype_bytes(args.type);
+    for (int64_t j = 0; j < n; ++j) {
+      encode_row(&w[j * k], rows.view(), j);
+      codes.insert(codes.end(), rows.codes.data() + j * stride, rows.codes.data() + j * stride + row_bytes);
+    }
+  }
+  static QuantArgs as_tokens(QuantArgs args) {
+    args.dynamic = args.scale == QScale::kChannel;
+    if (args.dynamic) args.scale = QScale::kToken;
+    return args;
+  }
+};
+
+void check_linear(Ops& ops, const LinearCase& c, int64_t m, int64_t n, int64_t k) {
+  const auto reference = make_reference_ops();
+  const std::vector<float> x = random_values(m * k, 6), bias = random_values(n, 8);
+  const QuantizedWeight weight(*reference, c.weight, n, k, random_values(n * k, 7));
+  const LinearWeights weights{.n = n,
+                              .k = k,
+                              .scheme = {c.weight, c.input},
+                              .data = weight.codes.data(),
+                              .scale = c.weight.quantized() ? weight.rows.scales.data() : nullptr,
+                              .bias = bias.data()};
+  const auto run = [&](Ops& backend) {
+    const auto packed = std::move(backend.pack(weights)).value();
+    const DeviceMatrix device_x(backend, m, k, x), d(backend, m, n);
+    const DeviceQuantized a(backend, c.input, m, k);
+    backend.quantize(device_x.view(), a.view());
+    backend.linear(a.view(), *packed, d.view());
+    return d.host();
+  };
+  const std::vector<float> actual = run(ops), truth = run(*reference);
+
+  const DeviceQuantized a(*reference, c.input, m, k);
+  const DeviceMatrix device_x(*reference, m, k, x);
+  reference->quantize(device_x.view(), a.view());
+  // One rounding each of an int8 sum, the scales, and the bias; of other types, one for each of k terms as
+  // well.
+  const double roundings = c.weight.type == QType::kInt8 ? 5 : static_cast<double>(k) + 5;
+  const auto bound = [&](size_t i) {
+    const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
+    double magnitude = 0;
+    for (int64_t e = 0; e < k; ++e) {
+      magnitude +=
+          std::abs(double{decode_unscaled(a.view(), r, e)} * decode_unscaled(weight.rows.view(), j, e));
+    }
+    magnitude *= double{row_scale(a.view(), r)} * row_scale(weight.rows.view(), j);
+    return roundings * kUnit * (magnitude + std::abs(bias[j]));
+  };
+  expect_close(actual, truth, bound,
+               to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" + std::to_string(n) +
+                   "x" + std::to_string(k));
+}
+
 TEST_P(RowOps, Linear) {
   const auto ops = make();
-  const auto reference = make_reference_ops();
   for (const LinearCase& c : linear_cases()) {
-    for (const auto& [m, n, k] :
-         std::vector<std::array<int64_t, 3>>{{1, 5, 16}, {3, 33, 72}, {13, 64, 128}, {40, 100, 200}}) {
-      const std::string what = to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" +
-                               std::to_string(n) + "x" + std::to_string(k);
-      const std::vector<float> x = random_values(m * k, 6), w = random_values(n * k, 7),
-                               bias = random_values(n, 8);
-      QuantArgs rows = c.weight;  // the weight's channels are quantized like tokens
-      if (rows.quantized())
-        rows.dynamic = rows.scale == QScale::kChannel,
-        rows.scale = rows.dynamic ? QScale::kToken : rows.scale;
-      const DeviceQuantized weight(*reference, rows, n, k);
-      for (int64_t j = 0; j < n; ++j) encode_row(&w[j * k], weight.view(), j);
-      std::vector<uint8_t> codes;  // [n, k] without gaps
-      const size_t row_bytes = k * qtype_bytes(rows.type),
-                   stride = (k + DeviceQuantized::kGap) * qtype_bytes(rows.type);
-      for (int64_t j = 0; j < n; ++j)
-        codes.insert(codes.end(), weight.codes.data() + j * stride,
-                     weight.codes.data() + j * stride + row_bytes);
-      const LinearWeights weights{.n = n,
-                                  .k = k,
-                                  .scheme = {c.weight, c.input},
-                                  .data = codes.data(),
-                                  .scale = rows.quantized() ? weight.scales.data() : nullptr,
-                                  .bias = bias.data()};
-      const auto run = [&](Ops& backend) {
-        const auto packed = std::move(backend.pack(weights)).value();
-        const DeviceMatrix device_x(backend, m, k, x), d(backend, m, n);
-        const DeviceQuantized a(backend, c.input, m, k);
-        backend.quantize(device_x.view(), a.view());
-        backend.linear(a.view(), *packed, d.view());
-        return d.host();
-      };
-      const std::vector<float> actual = run(*ops), truth = run(*reference);
-      // int8: one rounding each of the sum, the scales, and the bias. Otherwise one for each of k terms as
-      // well.
-      const DeviceMatrix device_x(*reference, m, k, x);
-      const DeviceQuantized a(*reference, c.input, m, k);
-      reference->quantize(device_x.view(), a.view());
-      expect_close(
-          actual, truth,
-          [&](size_t i) {
-            const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
-            double magnitude = 0;
-            for (int64_t e = 0; e < k; ++e)
-              magnitude +=
-                  std::abs(double{decode_unscaled(a.view(), r, e)} * decode_unscaled(weight.view(), j, e));
-            magnitude *= double{row_scale(a.view(), r)} * row_scale(weight.view(), j);
-            const double roundings = c.weight.type == QType::kInt8 ? 5 : static_cast<double>(k) + 5;
-            return roundings * kUnit * (magnitude + std::abs(bias[j]));
-          },
-          what);
-    }
+    check_linear(*ops, c, 1, 5, 16);
+    check_linear(*ops, c, 3, 33, 72);
+    check_linear(*ops, c, 13, 64, 128);
+    check_linear(*ops, c, 40, 100, 200);
   }
 }
 

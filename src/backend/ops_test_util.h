@@ -97,6 +97,7 @@ struct DeviceMatrix {
   DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols, const std::vector<float>& values)
       : rows(n_rows), cols(n_cols), array(ops, spread(n_rows, n_cols, values)) {}
   View view() const { return {array.data(), DType::kF32, rows, cols, cols + kGap}; }
+  QView as_f32() const { return {array.data(), {QType::kF32}, rows, cols, cols + kGap}; }
   std::vector<float> host() const {  // [rows, cols]
     const std::vector<float> all = array.host();
     std::vector<float> out;

@@ -57,8 +57,8 @@ json make_quantization_config(const std::map<std::string, QuantScheme>& modules,
       ignore.push_back(module);
       continue;
     }
-    const auto known =
-        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == scheme; });
+    const auto known = std::find_if(groups.begin(), groups.end(),
+                                    [&scheme = scheme](const auto& g) { return g.first == scheme; });
     auto& group = known != groups.end() ? *known : groups.emplace_back(scheme, std::vector<std::string>());
     group.second.push_back(module);
   }

@@ -48,11 +48,16 @@ Status read_shape(simdjson::dom::element value, std::vector<int64_t>* shape) {
   return {};
 }
 
-// Bytes that `shape` takes, or false where they are more than 2^63.
+// Bytes that `shape` takes, or false where they are more than 2^63. Of a shape with a 0 in it the other sizes
+// have to fit, too: whoever multiplies some of them must not overflow.
 bool bytes_of(DType type, const std::vector<int64_t>& shape, int64_t* bytes) {
-  *bytes = dtype_info(type).block_bytes;
-  bool overflow = false;
-  for (const int64_t dim : shape) overflow |= __builtin_mul_overflow(*bytes, dim, bytes);
+  int64_t product = dtype_info(type).block_bytes;
+  bool overflow = false, empty = false;
+  for (const int64_t dim : shape) {
+    overflow |= __builtin_mul_overflow(product, std::max<int64_t>(dim, 1), &product);
+    empty |= dim == 0;
+  }
+  *bytes = empty ? 0 : product;
   return !overflow;
 }
 

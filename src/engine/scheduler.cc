@@ -68,7 +68,7 @@ const StepPlan& Scheduler::plan() {
   plan_.clear();
   plan_decodes();
   plan_prefills();
-  if (plan_.preempted.empty()) admit();
+  admit();
   committed_ = plan_.empty();
   return plan_;
 }

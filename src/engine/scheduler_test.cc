@@ -147,6 +147,7 @@ TEST_F(SchedulerTest, PreemptsTheLatestOfTheLowestPriorityAndTakesItBack) {
   EXPECT_EQ(plan(), "1:12+1*");
   EXPECT_EQ(preempted_, std::vector<Sequence*>{&low.choices[0]});
   EXPECT_EQ(low.choices[0].n_tokens(), 13);  // what it was given stays
+  EXPECT_EQ(low.choices[0].n_computed, 0);
   scheduler_->commit(std::vector<SampledToken>(1, SampledToken{.token = kEos}));
   // Alone again: the page that 1 needed was the last of its three, the others are still cached.
   EXPECT_EQ(plan(), "0:8+5*");
@@ -223,6 +224,27 @@ TEST_F(SchedulerTest, PromptLogprobsDoNotComeFromThePrefixCache) {
     sampled_.back().token = kEos;
     EXPECT_EQ(scheduler_->commit(sampled_)[0].finish, FinishReason::kStop);
   }
+}
+
+TEST_F(SchedulerTest, PromptLogprobsAreComputedOnce) {
+  set_up({});
+  RequestGroup& group = add(11, {.prompt_logprobs = 0}, 0, 2);
+  EXPECT_EQ(plan(), "0a:0+11*");
+  EXPECT_EQ(n_rows_, 11);
+  commit(10);
+  EXPECT_EQ(plan(), "0a:11+1* 0b:8+3*");
+  EXPECT_EQ(n_rows_, 2);
+  EXPECT_EQ(group.prompt_logprobs.size(), 10u);
+}
+
+TEST_F(SchedulerTest, NobodySharesWhatABrokenStepWrote) {
+  set_up({});
+  const Request request = add(9).request;
+  EXPECT_EQ(plan(), "0:0+9*");
+  commit(-1);
+  groups_.push_back(std::make_unique<RequestGroup>(1, request, 0));
+  scheduler_->add(*groups_.back());
+  EXPECT_EQ(plan(), "1:0+9*");
 }
 
 TEST_F(SchedulerTest, CancelsWhoeverWaitsRunsOrHasEnded) {

@@ -23,19 +23,25 @@ void add_symbol(int32_t id, size_t begin, size_t end, std::vector<BpeSymbol>* sy
   symbols->push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end), 0, 0, {}});
 }
 
-// Joins symbols until no pair has a merge: `lookup(left, right)` gives that of two neighbours. What remains
-// is the list that starts at symbol 0 and goes on by `next`.
+uint32_t first_char(std::string_view text) {
+  return first_code_point(text).value;
+}
+uint32_t last_char(std::string_view text) {
+  return first_code_point(text.substr(last_code_point_begin(text))).value;
+}
+
+// Joins symbols [from, to) until no pair has a merge: `lookup(left, right)` gives that of two neighbours.
+// What remains is the list that starts at `from` and goes on by `next`.
 template <typename Lookup>
-void merge_symbols(BpeScratch* scratch, const Lookup& lookup) {
+void merge_range(uint32_t from, uint32_t to, BpeScratch* scratch, const Lookup& lookup) {
   auto& symbols = scratch->symbols;
   auto& heap = scratch->heap;
-  const auto n = static_cast<uint32_t>(symbols.size());
   const auto key = [&](uint32_t i) { return uint64_t{symbols[i].merge.rank} << 32 | i; };
   heap.clear();
-  for (uint32_t i = 0; i < n; ++i) {
-    symbols[i].previous = i == 0 ? kNoSymbol : i - 1;
-    symbols[i].next = i + 1 == n ? kNoSymbol : i + 1;
-    symbols[i].merge = i + 1 == n ? Merge{} : lookup(symbols[i], symbols[i + 1]);
+  for (uint32_t i = from; i < to; ++i) {
+    symbols[i].previous = i == from ? kNoSymbol : i - 1;
+    symbols[i].next = i + 1 == to ? kNoSymbol : i + 1;
+    symbols[i].merge = i + 1 == to ? Merge{} : lookup(symbols[i], symbols[i + 1]);
     if (symbols[i].merge.rank != Merge::kNone) heap.push_back(key(i));
   }
   const auto lowest_first = std::greater<uint64_t>();
@@ -65,6 +71,18 @@ void merge_symbols(BpeScratch* scratch, const Lookup& lookup) {
   }
 }
 
+// Merges all symbols and calls `emit` with those that remain. `cut(left, right)`: no merge joins them, ever.
+template <typename Lookup, typename Cut, typename Emit>
+void merge_symbols(BpeScratch* scratch, const Lookup& lookup, const Cut& cut, const Emit& emit) {
+  const auto& symbols = scratch->symbols;
+  const auto n = static_cast<uint32_t>(symbols.size());
+  for (uint32_t from = 0, to; from < n; from = to) {
+    for (to = from + 1; to < n && !cut(symbols[to - 1], symbols[to]);) ++to;
+    if (to - from > 1) merge_range(from, to, scratch, lookup);
+    for (uint32_t i = from; i != kNoSymbol; i = to - from > 1 ? symbols[i].next : kNoSymbol) emit(symbols[i]);
+  }
+}
+
 }  // namespace
 
 ByteTokens::ByteTokens(const Vocabulary& vocabulary) {
@@ -88,8 +106,9 @@ bool RankedBpe::add_merge(const Vocabulary& vocabulary, std::string_view left, s
   const int32_t left_id = vocabulary.find(left);
   const int32_t right_id = vocabulary.find(right);
   const int32_t id = vocabulary.find(std::string(left).append(right));
-  if (left_id < 0 || right_id < 0 || id < 0) return false;
+  if (left.empty() || right.empty() || left_id < 0 || right_id < 0 || id < 0) return false;
   merges_[pair_key(left_id, right_id)] = {n_merges_++, id};
+  joints_.add(last_char(left), first_char(right));
   return true;
 }
 
@@ -132,12 +151,17 @@ void RankedBpe::encode(std::string_view piece, const Vocabulary& vocabulary, Bpe
   auto& symbols = scratch->symbols;
   symbols.clear();
   add_symbols(piece, vocabulary, &symbols);
-  if (symbols.empty()) return;
-  merge_symbols(scratch, [&](const BpeSymbol& left, const BpeSymbol& right) {
-    const Merge* merge = merges_.find(pair_key(left.id, right.id));
-    return merge == nullptr ? Merge{} : *merge;
-  });
-  for (uint32_t i = 0; i != kNoSymbol; i = symbols[i].next) ids->push_back(symbols[i].id);
+  merge_symbols(
+      scratch,
+      [&](const BpeSymbol& left, const BpeSymbol& right) {
+        const Merge* merge = merges_.find(pair_key(left.id, right.id));
+        return merge == nullptr ? Merge{} : *merge;
+      },
+      [&](const BpeSymbol& left, const BpeSymbol& right) {
+        // Of a byte's token too it is the spelling that rules join.
+        return !joints_.contains(last_char(vocabulary.text(left.id)), first_char(vocabulary.text(right.id)));
+      },
+      [&](const BpeSymbol& symbol) { ids->push_back(symbol.id); });
 }
 
 ScoredBpe::ScoredBpe(const Vocabulary& vocabulary, const std::vector<float>& scores, int32_t unknown)
@@ -149,6 +173,12 @@ ScoredBpe::ScoredBpe(const Vocabulary& vocabulary, const std::vector<float>& sco
     const auto bits = std::bit_cast<uint32_t>((id < scores.size() ? scores[id] : 0.0f) + 0.0f);
     const uint32_t descending = bits >> 31 != 0 ? bits : ~bits & 0x7FFFFFFFu;
     ranks_.push_back(std::min(descending, Merge::kNone - 1));
+    std::string_view text = vocabulary.text(static_cast<int32_t>(id));
+    while (!text.empty()) {
+      const CodePoint c = first_code_point(text);
+      text.remove_prefix(c.length);
+      if (!text.empty()) joints_.add(c.value, first_char(text));
+    }
   }
 }
 
@@ -164,21 +194,23 @@ void ScoredBpe::encode(std::string_view piece, const Vocabulary& vocabulary, Bpe
     add_symbol(token(at, end), at, end, &symbols);
     at = end;
   }
-  if (symbols.empty()) return;
-  merge_symbols(scratch, [&](const BpeSymbol& left, const BpeSymbol& right) {
-    const int32_t id = token(left.begin, right.end);
-    return id < 0 ? Merge{} : Merge{ranks_[id], id};
-  });
-  for (uint32_t i = 0; i != kNoSymbol; i = symbols[i].next) {
-    if (symbols[i].id >= 0) {
-      ids->push_back(symbols[i].id);
-      continue;
-    }
-    for (uint32_t at = symbols[i].begin; at < symbols[i].end; ++at) {
+  const auto emit = [&](const BpeSymbol& symbol) {
+    if (symbol.id >= 0) return ids->push_back(symbol.id);
+    for (uint32_t at = symbol.begin; at < symbol.end; ++at) {
       const int32_t byte_id = bytes_.ids[static_cast<uint8_t>(piece[at])];
       if (byte_id >= 0 || unknown_ >= 0) ids->push_back(byte_id >= 0 ? byte_id : unknown_);
     }
-  }
+  };
+  merge_symbols(
+      scratch,
+      [&](const BpeSymbol& left, const BpeSymbol& right) {
+        const int32_t id = token(left.begin, right.end);
+        return id < 0 ? Merge{} : Merge{ranks_[id], id};
+      },
+      [&](const BpeSymbol& left, const BpeSymbol& right) {
+        return !joints_.contains(first_char(piece.substr(left.begin)), first_char(piece.substr(right.begin)));
+      },
+      emit);
 }
 
 }  // namespace octet

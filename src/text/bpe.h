@@ -31,8 +31,20 @@ struct BpeSymbol {
 
 // Working memory of encoding, kept from piece to piece.
 struct BpeScratch {
-  std::vector<BpeSymbol> symbols;
+  std::vector<BpeSymbol> symbols;  // of a piece
   std::vector<uint64_t> heap;
+};
+
+// Which characters a merge can join: the last of its left side and the first of its right. Between any other
+// two a piece is cut beforehand, which changes no result and keeps heaps small in a text that comes uncut.
+class Joints {
+ public:
+  void add(uint32_t last, uint32_t first) { pairs_[key(last, first)] = true; }
+  bool contains(uint32_t last, uint32_t first) const { return pairs_.find(key(last, first)) != nullptr; }
+
+ private:
+  static uint64_t key(uint32_t last, uint32_t first) { return uint64_t{last} << 32 | first; }
+  FlatMap<bool> pairs_;
 };
 
 struct ByteTokens {
@@ -64,6 +76,7 @@ class RankedBpe {
   BpeOptions options_;
   ByteTokens bytes_;
   FlatMap<Merge> merges_;
+  Joints joints_;
   uint32_t n_merges_ = 0;
   std::vector<int32_t> short_chars_;  // ids of the characters below the byte alphabet's end
 };
@@ -78,6 +91,7 @@ class ScoredBpe {
 
  private:
   std::vector<uint32_t> ranks_;  // by id: the higher the score, the lower
+  Joints joints_;
   ByteTokens bytes_;
   int32_t unknown_;
 };

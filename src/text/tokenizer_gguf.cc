@@ -3,6 +3,7 @@
 #include <array>
 
 #include "text/tokenizer_parts.h"
+#include "text/utf8.h"
 
 namespace octet {
 
@@ -76,7 +77,7 @@ Status build_byte_level(const GgufVocabulary& gguf, TokenizerParts* parts) {
   RankedBpe bpe(parts->vocabulary, options, gguf.merges.size());
   for (size_t i = 0; i < gguf.merges.size(); ++i) {
     const std::string_view merge = gguf.merges[i];
-    const size_t space = merge.find(' ', 1);
+    const size_t space = merge.find(' ', 1);  // llama.cpp looks from the second byte on, too
     if (space == std::string_view::npos ||
         !bpe.add_merge(parts->vocabulary, merge.substr(0, space), merge.substr(space + 1))) {
       return corrupt("tokenizer.ggml.merges: entry " + std::to_string(i) +
@@ -111,6 +112,9 @@ Status add_tokens(const GgufVocabulary& gguf, TokenizerParts* parts) {
     if (type < kNormal || type > kByte) {
       return corrupt("tokenizer.ggml.token_type: token " + std::to_string(i) + ": expected 1 to 6, found " +
                      std::to_string(type));
+    }
+    if (!is_valid_utf8(gguf.tokens[i])) {
+      return corrupt("tokenizer.ggml.tokens: token " + std::to_string(i) + " is not UTF-8");
     }
     if (type == kNormal || type == kUnused || type == kByte) {
       parts->vocabulary.add(id, gguf.tokens[i]);

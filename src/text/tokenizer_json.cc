@@ -81,7 +81,7 @@ Result<BpeOptions> parse_options(const Json& model, const Vocabulary& vocabulary
   options.fuse_unknown = json_bool(model, "fuse_unk", false);
   if (const auto unknown = json_string(model, "unk_token")) {
     options.unknown = vocabulary.find(*unknown);
-    if (options.unknown < 0)
+    if (options.unknown < 0 || unknown->empty())
       return corrupt("model.unk_token '" + std::string(*unknown) + "' is not in the vocabulary");
   }
   return options;

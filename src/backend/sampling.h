@@ -46,8 +46,8 @@ struct SamplingBatch {
 };
 
 struct SampledToken {
-  int32_t token = -1;
-  float logprob = 0;  // log softmax of the *raw* logits (before bias, penalties, temperature), where wanted
+  int32_t token = -1;  // stays -1 for a broken row: one whose first logit is a NaN (see is_broken)
+  float logprob = 0;   // log softmax of the *raw* logits (before bias, penalties, temperature), where wanted
   int32_t n_top = 0;
   int32_t top_tokens[kMaxLogprobs];
   float top_logprobs[kMaxLogprobs];

@@ -14,9 +14,16 @@
 //   total
 #pragma once
 
+#include <cmath>
+
 #include "backend/sampling.h"
 
 namespace octet {
+
+// A NaN in the last hidden state makes every logit of its row one: looking at the first is enough, and free.
+inline bool is_broken(const float* logits) {
+  return std::isnan(logits[0]);
+}
 
 // Biases, then penalties, in place on a row of logits.
 inline void adjust_logits(const SamplingBatch& batch, const SamplingRow& row, float* logits) {

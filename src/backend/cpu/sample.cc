@@ -36,13 +36,14 @@ RowSampler::RowSampler(const RowKernels& kernels, int32_t vocab_size)
 
 void RowSampler::sample(const float* logits, const SamplingBatch& batch, const SamplingRow& row,
                         SampledToken& out) {
+  out = {};
+  if (is_broken(logits)) return;
   const float* adjusted = logits;
   if (row.bias_end > row.bias_begin || row.penalty_end > row.penalty_begin) {
     std::copy(logits, logits + vocab_size_, adjusted_.begin());
     adjust_logits(batch, row, adjusted_.data());
     adjusted = adjusted_.data();
   }
-  out = {};
   out.token = row.temperature == 0 ? greedy(adjusted) : draw(adjusted, row);
   if (row.n_logprobs >= 0) log_probabilities(logits, std::min(row.n_logprobs, kMaxLogprobs), out);
 }

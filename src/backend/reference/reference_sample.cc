@@ -76,6 +76,7 @@ void sample(const View& logits, const SamplingBatch& sampling, SampledToken* out
     std::vector<float> adjusted(raw);
     adjust_logits(sampling, row, adjusted.data());
     out[r] = {};
+    if (is_broken(raw.data())) continue;
     out[r].token = row.temperature == 0 ? ranking(adjusted)[0] : draw(adjusted, row);
     if (row.n_logprobs >= 0) log_probabilities(raw, std::min(row.n_logprobs, kMaxLogprobs), out[r]);
   }

@@ -137,6 +137,7 @@ void load_a_bf16(const void* row, int64_t k, void* out) {
 
 template <int kM, int kGroup>
 void tile(const TileArgs& t) {
+  constexpr int kLines = lines_ahead(kM);
   auto* sums = static_cast<float*>(t.sums);
   __m512 sum[kM][kVectors];
   OCTET_UNROLL
@@ -150,7 +151,8 @@ void tile(const TileArgs& t) {
   const auto* b = static_cast<const char*>(t.b);
   const char* next = t.next;
   for (int64_t g = 0; g < t.groups; ++g, next += t.next_step) {
-    _mm_prefetch(next, _MM_HINT_T1);
+    OCTET_UNROLL
+    for (int line = 0; line < kLines; ++line) _mm_prefetch(next + line * 64, _MM_HINT_T1);
     OCTET_UNROLL
     for (int pair = 0; pair < kGroup / 2; ++pair, a += 4, b += kVectors * 64) {
       __m512i w[kVectors];

@@ -50,6 +50,7 @@ void expand_b(const void* slice, int64_t groups, void* out) {
 
 template <int kM>
 void tile(const TileArgs& t) {
+  constexpr int kLines = lines_ahead(kM);
   auto* sums = static_cast<float*>(t.sums);
   __m512 sum[kM][kVectors];
   OCTET_UNROLL
@@ -63,7 +64,8 @@ void tile(const TileArgs& t) {
   const auto* b = static_cast<const float*>(t.b);
   const char* next = t.next;
   for (int64_t k = 0; k < t.groups; ++k, a += sizeof(float), b += kCols, next += t.next_step) {
-    _mm_prefetch(next, _MM_HINT_T1);
+    OCTET_UNROLL
+    for (int line = 0; line < kLines; ++line) _mm_prefetch(next + line * 64, _MM_HINT_T1);
     __m512 w[kVectors];
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {

@@ -28,6 +28,7 @@ void load_a(const void* row, int64_t k, void* out) {
 
 template <int kM>
 void tile(const TileArgs& t) {
+  constexpr int kLines = lines_ahead(kM);
   auto* sums = static_cast<int32_t*>(t.sums);
   __m512i sum[kM][kVectors];
   OCTET_UNROLL
@@ -41,7 +42,8 @@ void tile(const TileArgs& t) {
   const auto* b = static_cast<const char*>(t.b);
   const char* next = t.next;
   for (int64_t g = 0; g < t.groups; ++g, a += 4, b += kVectors * 64, next += t.next_step) {
-    _mm_prefetch(next, _MM_HINT_T1);
+    OCTET_UNROLL
+    for (int line = 0; line < kLines; ++line) _mm_prefetch(next + line * 64, _MM_HINT_T1);
     __m512i w[kVectors];
     OCTET_UNROLL
     for (int v = 0; v < kVectors; ++v) {

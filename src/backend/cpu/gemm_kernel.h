@@ -48,6 +48,12 @@ inline constexpr size_t kMaxRowBytes =
     1152 + 64;  // of one of them in the tile's form: k_block * a_bytes, and a line
 inline constexpr size_t kMaxSliceBytes = 32 * 1024;  // of an expanded slice: nr * k_block * b_bytes
 
+// Lines that a tile of the wider kernels fetches a group. Few rows are bound by memory, and alone with a
+// slice; the others share the next slice among them.
+constexpr int lines_ahead(int rows) {
+  return rows <= 4 ? 3 : 2;
+}
+
 struct TileArgs {
   const void* a;        // rows of the block, in the tile's form
   size_t a_stride;      // bytes from one row to the next

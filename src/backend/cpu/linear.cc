@@ -190,7 +190,8 @@ void Product::slice(const Work& work, int64_t k0, int64_t panel, const char* a_b
   const int64_t n_tiles = ceil_div(work.rows, kernel.mr);
   // Between k blocks the sums wait in d, where the panel is not cut off by its edge.
   const bool edge = cols < static_cast<size_t>(kernel.nr);
-  alignas(kLine) float edge_sums[kMaxTileRows * kMaxTileCols] = {};
+  alignas(kLine) float edge_sums[kMaxTileRows * kMaxTileCols];
+  if (edge) std::memset(edge_sums, 0, sizeof(edge_sums));
 
   TileArgs t;
   t.a_stride = a_stride;

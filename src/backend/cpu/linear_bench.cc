@@ -82,6 +82,7 @@ void read_memory(benchmark::State& state) {
     pool().parallel_for(n, 1 << 17, [&](int64_t begin, int64_t end, int) {
       uint64_t sum[8] = {};
       for (int64_t i = begin; i < end; i += 8) {
+        __builtin_prefetch(memory + i + 512);
         for (int64_t lane = 0; lane < 8; ++lane) sum[lane] += memory[i + lane];
       }
       for (uint64_t lane : sum) benchmark::DoNotOptimize(lane);

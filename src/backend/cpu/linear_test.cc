@@ -343,6 +343,28 @@ TEST(PackLinearTest, NamesWhatItCannotDo) {
   EXPECT_NE(long_k.status().message().find("65537"), std::string::npos) << long_k.status().message();
 }
 
+TEST(HugePagesTest, PiecesAreAlignedDisjointAndOutliveTheirSource) {
+  std::vector<std::pair<std::shared_ptr<char>, size_t>> pieces;
+  {
+    HugePages memory;
+    for (const size_t bytes :
+         {size_t{1}, size_t{100}, size_t{15} << 20, size_t{40} << 20, size_t{15} << 20}) {
+      pieces.emplace_back(memory.allocate(bytes), bytes);
+    }
+  }
+  char mark = 0;
+  for (const auto& [piece, bytes] : pieces) {
+    ASSERT_NE(piece, nullptr);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(piece.get()) % 64, 0u);
+    std::memset(piece.get(), ++mark, bytes);
+  }
+  mark = 0;
+  for (const auto& [piece, bytes] : pieces) {
+    ++mark;
+    EXPECT_TRUE(piece.get()[0] == mark && piece.get()[bytes - 1] == mark) << "piece of " << bytes << " bytes";
+  }
+}
+
 TEST(IsaNameTest, FindsWhatIsThere) {
   EXPECT_EQ(*isa_by_name("auto"), best_isa());
   EXPECT_EQ(*isa_by_name("generic"), Isa::kGeneric);

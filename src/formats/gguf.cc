@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <set>
+
+#include "formats/gguf_reader.h"
 
 namespace octet {
 namespace {
@@ -35,100 +38,12 @@ constexpr std::array<const char*, 40> kTensorTypeNames = {
     "I8",       "I16",      "I32",     "I64",   "F64",        "IQ1_M",      "BF16",       "Q4_0_4_4",
     "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4"};
 
-size_t scalar_bytes(GgufType type) {
-  switch (type) {
-    case GgufType::kU8:
-    case GgufType::kI8:
-    case GgufType::kBool:
-      return 1;
-    case GgufType::kU16:
-    case GgufType::kI16:
-      return 2;
-    case GgufType::kU32:
-    case GgufType::kI32:
-    case GgufType::kF32:
-      return 4;
-    case GgufType::kU64:
-    case GgufType::kI64:
-    case GgufType::kF64:
-      return 8;
-    case GgufType::kString:
-    case GgufType::kArray:
-      break;
-  }
-  return 0;
-}
-
-// A cursor that cannot leave its bytes: reading past the end gives zeros and sets failed().
-class Reader {
- public:
-  explicit Reader(std::span<const uint8_t> bytes) : bytes_(bytes) {}
-
-  template <typename T>
-  T read() {
-    T value{};
-    if (const auto bytes = take(sizeof(T)); !failed_) std::memcpy(&value, bytes.data(), sizeof(T));
-    return value;
-  }
-  std::span<const uint8_t> take(uint64_t n) {
-    if (n > bytes_.size() - position_) {
-      failed_ = true;
-      return {};
-    }
-    const auto taken = bytes_.subspan(position_, n);
-    position_ += n;
-    return taken;
-  }
-  std::string_view read_string() {
-    const auto bytes = take(read<uint64_t>());
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-  bool failed() const { return failed_; }
-  size_t position() const { return position_; }
-
- private:
-  std::span<const uint8_t> bytes_;
-  size_t position_ = 0;
-  bool failed_ = false;
-};
-
-Status truncated(const Reader& reader, const std::string& what) {
+Status truncated(const GgufReader& reader, const std::string& what) {
   return corrupt(what + ": the file ends in it, near byte " + std::to_string(reader.position()) +
                  "; is it truncated?");
 }
 
-GgufValue read_scalar(Reader& reader, GgufType type) {
-  switch (type) {
-    case GgufType::kU8:
-      return uint64_t{reader.read<uint8_t>()};
-    case GgufType::kI8:
-      return int64_t{reader.read<int8_t>()};
-    case GgufType::kU16:
-      return uint64_t{reader.read<uint16_t>()};
-    case GgufType::kI16:
-      return int64_t{reader.read<int16_t>()};
-    case GgufType::kU32:
-      return uint64_t{reader.read<uint32_t>()};
-    case GgufType::kI32:
-      return int64_t{reader.read<int32_t>()};
-    case GgufType::kF32:
-      return double{reader.read<float>()};
-    case GgufType::kBool:
-      return reader.read<uint8_t>() != 0;
-    case GgufType::kU64:
-      return reader.read<uint64_t>();
-    case GgufType::kI64:
-      return reader.read<int64_t>();
-    case GgufType::kF64:
-      return reader.read<double>();
-    case GgufType::kString:
-    case GgufType::kArray:
-      break;
-  }
-  return reader.read_string();
-}
-
-Result<GgufType> read_type(Reader& reader, const std::string& key) {
+Result<GgufType> read_type(GgufReader& reader, const std::string& key) {
   const auto id = reader.read<uint32_t>();
   if (reader.failed()) return truncated(reader, "metadata " + key);
   if (id > static_cast<uint32_t>(GgufType::kF64)) {
@@ -137,7 +52,7 @@ Result<GgufType> read_type(Reader& reader, const std::string& key) {
   return static_cast<GgufType>(id);
 }
 
-Result<GgufArray> read_array(Reader& reader, const std::string& key, std::span<const uint8_t> file) {
+Result<GgufArray> read_array(GgufReader& reader, const std::string& key, std::span<const uint8_t> file) {
   GgufArray array;
   OCTET_ASSIGN_OR_RETURN(array.type, read_type(reader, key));
   array.count = reader.read<uint64_t>();
@@ -148,7 +63,7 @@ Result<GgufArray> read_array(Reader& reader, const std::string& key, std::span<c
     for (uint64_t i = 0; i < array.count && !reader.failed(); ++i) reader.read_string();
   } else {
     uint64_t bytes = 0;
-    if (__builtin_mul_overflow(array.count, scalar_bytes(array.type), &bytes)) {
+    if (__builtin_mul_overflow(array.count, gguf_scalar_bytes(array.type), &bytes)) {
       bytes = std::numeric_limits<uint64_t>::max();
     }
     reader.take(bytes);
@@ -158,7 +73,7 @@ Result<GgufArray> read_array(Reader& reader, const std::string& key, std::span<c
   return array;
 }
 
-Status read_metadata(Reader& reader, std::span<const uint8_t> bytes, uint64_t count, GgufFile* gguf) {
+Status read_metadata(GgufReader& reader, std::span<const uint8_t> bytes, uint64_t count, GgufFile* gguf) {
   for (uint64_t i = 0; i < count; ++i) {
     const auto name = reader.read_string();
     if (reader.failed()) return truncated(reader, "metadata " + std::to_string(i));
@@ -172,7 +87,7 @@ Status read_metadata(Reader& reader, std::span<const uint8_t> bytes, uint64_t co
     if (type == GgufType::kArray) {
       OCTET_ASSIGN_OR_RETURN(value, read_array(reader, key, bytes));
     } else {
-      value = read_scalar(reader, type);
+      value = read_gguf_value(reader, type);
     }
     if (reader.failed()) return truncated(reader, "metadata " + key);
     if (!gguf->metadata.emplace(key, value).second) return corrupt("metadata " + key + ": is there twice");
@@ -213,7 +128,7 @@ struct Placed {
   uint64_t offset = 0, bytes = 0;  // of the data section
 };
 
-Status read_tensor_info(Reader& reader, GgufTensor* tensor, Placed* place) {
+Status read_tensor_info(GgufReader& reader, GgufTensor* tensor, Placed* place) {
   const auto dimensions = reader.read<uint32_t>();
   if (dimensions == 0 || dimensions > kMaxDimensions) {
     return reader.failed() ? truncated(reader, "its entry")
@@ -247,7 +162,7 @@ Status check_overlaps(const std::vector<GgufTensor>& tensors) {
   return {};
 }
 
-Status read_tensors(Reader& reader, std::span<const uint8_t> bytes, uint64_t count, uint64_t alignment,
+Status read_tensors(GgufReader& reader, std::span<const uint8_t> bytes, uint64_t count, uint64_t alignment,
                     GgufFile* gguf) {
   std::vector<Placed> places;
   std::set<std::string> names;
@@ -280,7 +195,7 @@ Status read_tensors(Reader& reader, std::span<const uint8_t> bytes, uint64_t cou
 }
 
 Result<GgufFile> parse(std::span<const uint8_t> bytes) {
-  Reader reader(bytes);
+  GgufReader reader(bytes);
   const auto magic = reader.take(4);
   if (reader.failed() || std::memcmp(magic.data(), "GGUF", 4) != 0) {
     return corrupt("expected a GGUF file, found other bytes at its begin");
@@ -315,81 +230,6 @@ Result<GgufFile> parse_gguf(std::span<const uint8_t> bytes, const std::string& f
   auto gguf = parse(bytes);
   if (!gguf.ok()) return gguf.status().with_context(file);
   return gguf;
-}
-
-std::optional<std::vector<float>> GgufArray::floats() const {
-  if (type != GgufType::kF32) return std::nullopt;
-  std::vector<float> values(count);
-  if (count > 0) std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
-}
-
-std::optional<std::vector<int32_t>> GgufArray::ints() const {
-  if (type == GgufType::kString || type == GgufType::kF32 || type == GgufType::kF64) return std::nullopt;
-  std::vector<int32_t> values;
-  values.reserve(count);
-  Reader reader(bytes);
-  for (uint64_t i = 0; i < count; ++i) {
-    const GgufValue value = read_scalar(reader, type);
-    int64_t number = 0;
-    if (const auto* u = std::get_if<uint64_t>(&value))
-      number = *u > INT32_MAX ? int64_t{INT32_MAX} + 1 : static_cast<int64_t>(*u);
-    if (const auto* s = std::get_if<int64_t>(&value)) number = *s;
-    if (const auto* b = std::get_if<bool>(&value)) number = *b ? 1 : 0;
-    if (number < INT32_MIN || number > INT32_MAX) return std::nullopt;
-    values.push_back(static_cast<int32_t>(number));
-  }
-  return values;
-}
-
-std::optional<std::vector<std::string>> GgufArray::strings() const {
-  if (type != GgufType::kString) return std::nullopt;
-  std::vector<std::string> values;
-  values.reserve(count);
-  Reader reader(bytes);
-  for (uint64_t i = 0; i < count; ++i) values.emplace_back(reader.read_string());
-  return values;
-}
-
-const GgufValue* GgufFile::find(std::string_view key) const {
-  const auto it = metadata.find(key);
-  return it == metadata.end() ? nullptr : &it->second;
-}
-
-std::optional<int64_t> GgufFile::integer(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return std::nullopt;
-  if (const auto* u = std::get_if<uint64_t>(value)) {
-    if (*u > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
-    return static_cast<int64_t>(*u);
-  }
-  if (const auto* s = std::get_if<int64_t>(value)) return *s;
-  return std::nullopt;
-}
-
-std::optional<double> GgufFile::number(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return std::nullopt;
-  if (const auto* d = std::get_if<double>(value)) return *d;
-  if (const auto i = integer(key)) return static_cast<double>(*i);
-  return std::nullopt;
-}
-
-std::optional<bool> GgufFile::boolean(std::string_view key) const {
-  const GgufValue* value = find(key);
-  const auto* b = value == nullptr ? nullptr : std::get_if<bool>(value);
-  return b == nullptr ? std::nullopt : std::optional(*b);
-}
-
-std::optional<std::string> GgufFile::text(std::string_view key) const {
-  const GgufValue* value = find(key);
-  const auto* s = value == nullptr ? nullptr : std::get_if<std::string_view>(value);
-  return s == nullptr ? std::nullopt : std::optional(std::string(*s));
-}
-
-const GgufArray* GgufFile::array(std::string_view key) const {
-  const GgufValue* value = find(key);
-  return value == nullptr ? nullptr : std::get_if<GgufArray>(value);
 }
 
 }  // namespace octet

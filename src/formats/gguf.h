@@ -9,7 +9,6 @@
 // Nothing is copied or allocated by a count that the file claims: values are views of its bytes.
 #pragma once
 
-#include <cstring>
 #include <map>
 #include <optional>
 #include <span>

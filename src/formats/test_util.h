@@ -2,7 +2,6 @@
 // models.
 #pragma once
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>

@@ -32,11 +32,13 @@ void tile(const TileArgs& t) {
 
 void finish_int8(const FinishArgs& f) {
   for (int i = 0; i < f.rows; ++i) {
-    const auto* sums = static_cast<const int32_t*>(f.sums) + i * f.sums_stride;
+    const char* sums = static_cast<const char*>(f.sums) + i * f.sums_stride * int64_t{sizeof(int32_t)};
     const int32_t zero = f.a_zero != nullptr ? f.a_zero[i * f.a_scale_step] : 0;
     const float scale = f.a_scale[i * f.a_scale_step];
     for (int j = 0; j < f.cols; ++j) {
-      const auto dot = static_cast<float>(sums[j] - zero * f.w_sum[j]);
+      int32_t sum;  // waits where floats live
+      std::memcpy(&sum, sums + j * sizeof(sum), sizeof(sum));
+      const auto dot = static_cast<float>(sum - zero * f.w_sum[j]);
       f.d[i * f.d_stride + j] = dot * (scale * f.w_scale[j]) + f.bias[j];
     }
   }

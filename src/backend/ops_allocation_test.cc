@@ -16,7 +16,15 @@ void* counted_allocate(size_t size, size_t align) {
     n_allocations.fetch_add(1);
     bytes_allocated.fetch_add(static_cast<int64_t>(size));
   }
-  void* p = std::aligned_alloc(align, (size + align - 1) / align * align + (size == 0 ? align : 0));
+  return std::aligned_alloc(align, (size + align - 1) / align * align + (size == 0 ? align : 0));
+}
+
+// Not inlined, so that the compiler does not see memory of operator new go to free and warn.
+[[gnu::noinline]] void release(void* p) {
+  std::free(p);
+}
+
+void* or_throw(void* p) {
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
@@ -24,22 +32,28 @@ void* counted_allocate(size_t size, size_t align) {
 }  // namespace
 
 void* operator new(size_t size) {
-  return counted_allocate(size, alignof(std::max_align_t));
+  return or_throw(counted_allocate(size, alignof(std::max_align_t)));
 }
 void* operator new(size_t size, std::align_val_t align) {
+  return or_throw(counted_allocate(size, static_cast<size_t>(align)));
+}
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return counted_allocate(size, alignof(std::max_align_t));
+}
+void* operator new(size_t size, std::align_val_t align, const std::nothrow_t&) noexcept {
   return counted_allocate(size, static_cast<size_t>(align));
 }
 void operator delete(void* p) noexcept {
-  std::free(p);
+  release(p);
 }
 void operator delete(void* p, size_t) noexcept {
-  std::free(p);
+  release(p);
 }
 void operator delete(void* p, std::align_val_t) noexcept {
-  std::free(p);
+  release(p);
 }
 void operator delete(void* p, size_t, std::align_val_t) noexcept {
-  std::free(p);
+  release(p);
 }
 
 namespace octet {

@@ -15,8 +15,8 @@
 #include <thread>
 
 #include "engine/engine.h"
-#include "server/json_text.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 namespace octet {
 
@@ -42,16 +42,11 @@ class FakeTokenizer final : public Tokenizer {
     return ids;
   }
   std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens = true) const override {
-    std::string bytes, text;
+    std::string bytes;
     for (const TokenId id : ids) {
       if (!is_special(id) || !skip_special_tokens) bytes += token_bytes(id);
     }
-    for (size_t i = 0; i < bytes.size();) {
-      const size_t n = utf8_sequence_length(std::string_view(bytes).substr(i));
-      text += n == 0 ? "\xEF\xBF\xBD" : bytes.substr(i, n);
-      i += std::max<size_t>(n, 1);
-    }
-    return text;
+    return to_valid_utf8(bytes);
   }
   std::string token_bytes(TokenId id) const override {
     if (id < 0 || id >= kSize) return "";
@@ -82,8 +77,8 @@ class FakeTokenizer final : public Tokenizer {
 
 struct FakeEngineOptions {
   int32_t max_context = 4096;
-  size_t max_open = 100'000;  // requests; more are refused
-  std::chrono::microseconds step{200};
+  size_t max_open = 100'000;            // requests; more are refused
+  std::chrono::microseconds step{200};  // never 0: others want the lock too
 };
 
 class FakeEngine final : public Engine {
@@ -244,11 +239,9 @@ class FakeEngine final : public Engine {
         it = done ? open_.erase(it) : std::next(it);
       }
       fail_ = false;
-      if (options_.step.count() > 0) {
-        lock.unlock();
-        std::this_thread::sleep_for(options_.step);
-        lock.lock();
-      }
+      lock.unlock();
+      std::this_thread::sleep_for(options_.step);
+      lock.lock();
     }
   }
 

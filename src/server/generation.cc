@@ -5,7 +5,6 @@
 
 #include "server/http_text.h"
 #include "server/json_text.h"
-#include "text/detokenizer.h"
 
 namespace octet {
 
@@ -38,22 +37,21 @@ void EventMailbox::close() {
 // ---- a choice ----
 
 struct Generation::Choice {
-  Choice(const Tokenizer& tokenizer, const DetokenizerOptions& options) : detokenizer(tokenizer, options) {}
+  Choice(const Tokenizer& tokenizer, const DetokenizerOptions& options) : output(tokenizer, options) {}
 
   int32_t prompt = 0, index = 0;  // `index` is its own among the prompt's best_of
-  Detokenizer detokenizer;
+  TextOutput output;
   // Not sent yet. A whole answer sends nothing before its end.
   std::string text;
-  std::vector<OutputToken> tokens;                         // kept only where logprobs are shown
-  std::vector<int32_t> ids;                                // ... or ids
-  bool started = false, finished = false, closed = false;  // closed: its finish was sent
+  std::vector<OutputToken> tokens;       // kept only where logprobs are shown
+  std::vector<int32_t> ids;              // ... or ids
+  bool started = false, closed = false;  // closed: its finish was sent
   std::string finish_reason, stop_reason_json = "null";
-  int32_t n_tokens = 0;
   double logprob_sum = 0;
   int64_t text_offset = 0;  // characters, for legacy logprobs
   size_t held_bytes = 0;    // of text, tokens and ids, about
 
-  bool has_news() const { return !text.empty() || !tokens.empty() || !ids.empty() || finished; }
+  bool has_news() const { return !text.empty() || !tokens.empty() || !ids.empty() || output.finished(); }
 };
 
 Generation::Generation(const GenerationContext& context, ResponseHead head, PreparedGeneration prepared,
@@ -153,7 +151,7 @@ void Generation::on_client_gone() {
 void Generation::on_event(int32_t prompt, const OutputEvent& event) {
   if (exchange_ == nullptr) return;
   Choice& choice = choices_[static_cast<size_t>(prompt) * request_.best_of + event.choice];
-  if (choice.finished) return;  // what the engine made before it heard of the stop string
+  if (choice.output.finished()) return;  // what the engine made before it heard of the stop string
   if (event.finish == FinishReason::kError) return fail(api_error(500, event.error));
   if (event.finish == FinishReason::kCancelled) return fail(api_error(503, "the server is shutting down"));
   first_event_of(prompt, event);
@@ -186,55 +184,44 @@ void Generation::first_event_of(int32_t prompt, const OutputEvent& event) {
 }
 
 void Generation::take_tokens(Choice& choice, const OutputEvent& event) {
-  for (const OutputToken& token : event.tokens) {
-    push_token(choice, token);
-    if (choice.detokenizer.stopped()) {
-      context_.model.engine.cancel_choice(prompts_[choice.prompt].id, event.choice);
-      std::string reason;
-      append_json_string(reason, choice.detokenizer.stop_string());
-      return finish_choice(choice, "stop", std::move(reason));
-    }
+  const int32_t before = choice.output.n_tokens();
+  TextDelta delta = choice.output.push(event);
+  if (!request_.discard_output) {
+    const int32_t n_new = choice.output.n_tokens() - before;
+    usage_.completion_tokens += n_new;
+    keep(choice, delta.text, std::span(event.tokens).first(std::min<size_t>(n_new, event.tokens.size())));
   }
-  if (event.finish == FinishReason::kLength) return finish_choice(choice, "length", "null");
-  if (event.finish != FinishReason::kStop) return;
+  if (delta.finish == FinishReason::kNone) return;
+  if (delta.cancel) context_.model.engine.cancel_choice(prompts_[choice.prompt].id, event.choice);
+  choice.finish_reason = delta.finish == FinishReason::kLength ? "length" : "stop";
   const auto& eos = context_.model.eos_ids;
-  const bool is_eos = std::find(eos.begin(), eos.end(), event.stop_token) != eos.end();
-  if (event.stop_token >= 0 && !request_.discard_output) {
-    ++choice.n_tokens;
-    ++usage_.completion_tokens;
-    if (request_.common.include_stop) choice.text += choice.detokenizer.push(event.stop_token);
+  if (!delta.stop_string.empty()) {
+    choice.stop_reason_json.clear();
+    append_json_string(choice.stop_reason_json, delta.stop_string);
+  } else if (delta.stop_token >= 0 && std::find(eos.begin(), eos.end(), delta.stop_token) == eos.end()) {
+    choice.stop_reason_json = std::to_string(delta.stop_token);
   }
-  finish_choice(choice, "stop", is_eos || event.stop_token < 0 ? "null" : std::to_string(event.stop_token));
+  --n_unfinished_;
+  context_.stats.prompt_tokens.observe(static_cast<double>(request_.prompts[choice.prompt].ids.size()));
+  context_.stats.output_tokens.observe(choice.output.n_tokens());
 }
 
-void Generation::push_token(Choice& choice, const OutputToken& token) {
-  if (request_.discard_output) return;
-  ++choice.n_tokens;
-  ++usage_.completion_tokens;
-  choice.logprob_sum += token.logprob;
-  const std::string text = choice.detokenizer.push(token.token);
-  choice.text += text;
+void Generation::keep(Choice& choice, const std::string& text, std::span<const OutputToken> tokens) {
   size_t bytes = text.size();
-  if (request_.with_logprobs) {
-    choice.tokens.push_back(token);
-    bytes += sizeof(OutputToken) + token.top.size() * sizeof(TokenLogprob);
-  }
-  if (request_.common.return_token_ids) {
-    choice.ids.push_back(token.token);
-    bytes += sizeof(int32_t);
+  choice.text += text;
+  for (const OutputToken& token : tokens) {
+    choice.logprob_sum += token.logprob;
+    if (request_.with_logprobs) {
+      choice.tokens.push_back(token);
+      bytes += sizeof(OutputToken) + token.top.size() * sizeof(TokenLogprob);
+    }
+    if (request_.common.return_token_ids) {
+      choice.ids.push_back(token.token);
+      bytes += sizeof(int32_t);
+    }
   }
   choice.held_bytes += bytes;
   held_bytes_ += bytes;
-}
-
-void Generation::finish_choice(Choice& choice, const char* reason, std::string reason_json) {
-  if (!request_.discard_output) choice.text += choice.detokenizer.finish();
-  choice.finished = true;
-  choice.finish_reason = reason;
-  choice.stop_reason_json = std::move(reason_json);
-  --n_unfinished_;
-  context_.stats.prompt_tokens.observe(static_cast<double>(request_.prompts[choice.prompt].ids.size()));
-  context_.stats.output_tokens.observe(choice.n_tokens);
 }
 
 void Generation::echo_prompt(Choice& choice, const PromptState& prompt) {
@@ -275,7 +262,7 @@ void Generation::write_choice(Choice& choice) {
   delta.logprobs_json = logprobs;
   delta.token_ids = choice.ids;
   delta.with_token_ids = request_.common.return_token_ids;
-  if (choice.finished) {
+  if (choice.output.finished()) {
     delta.finish_reason = choice.finish_reason;
     delta.stop_reason_json = choice.stop_reason_json;
     choice.closed = true;
@@ -330,7 +317,7 @@ std::vector<Generation::Choice*> Generation::best_choices(int32_t prompt) {
   }
   const auto n = static_cast<size_t>(request_.common.n);
   if (all.size() == n) return all;
-  const auto score = [](const Choice* c) { return c->n_tokens == 0 ? 0.0 : c->logprob_sum / c->n_tokens; };
+  const auto score = [](const Choice* c) { return c->logprob_sum / std::max(c->output.n_tokens(), 1); };
   std::stable_sort(all.begin(), all.end(), [&](Choice* a, Choice* b) { return score(a) > score(b); });
   all.resize(n);
   return all;

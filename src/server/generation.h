@@ -10,9 +10,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/text_output.h"
 #include "server/exchange.h"
 #include "server/openai_response.h"
 #include "server/prepare.h"
@@ -79,8 +81,7 @@ class Generation final : public ResponseOwner, public std::enable_shared_from_th
   void cancel_all();
   void first_event_of(int32_t prompt, const OutputEvent& event);
   void take_tokens(Choice& choice, const OutputEvent& event);
-  void push_token(Choice& choice, const OutputToken& token);
-  void finish_choice(Choice& choice, const char* reason, std::string reason_json);
+  void keep(Choice& choice, const std::string& text, std::span<const OutputToken> tokens);
   void echo_prompt(Choice& choice, const PromptState& prompt);
   bool congested() const { return exchange_->unsent_bytes() > kHighWater; }
   void write_choice(Choice& choice);

@@ -19,6 +19,8 @@ constexpr size_t kHeaderRead = 4 << 10, kBodyRead = 64 << 10, kIdleRead = 1 << 1
 constexpr size_t kMaxPipelined = 16 << 10;  // read ahead while an answer is being made
 constexpr size_t kKeptCapacity = 64 << 10;  // of the write buffers between two writes
 constexpr std::chrono::milliseconds kLinger{3000};
+// Of the kernel, which would else keep megabytes for a client that does not read.
+constexpr int kSendBuffer = 128 << 10;
 constexpr size_t kChunkHead = 10;  // eight hex digits and a line break
 
 // Bytes received for the parser and not yet parsed may not exceed this.
@@ -37,6 +39,7 @@ void HttpConnection::start() {
   Error ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
+  socket_.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ignored);
   begin_request();
 }
 

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/utf8.h"
+
 namespace octet {
 namespace {
 
@@ -39,36 +41,7 @@ void append_escape(std::string& out, unsigned char c) {
   }
 }
 
-bool is_continuation(std::string_view text, size_t i) {
-  return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
-}
-
 }  // namespace
-
-size_t utf8_sequence_length(std::string_view text) {
-  if (text.empty()) return 0;
-  const auto b0 = static_cast<unsigned char>(text[0]);
-  if (b0 < 0x80) return 1;
-  if (b0 < 0xC2 || b0 > 0xF4 || !is_continuation(text, 1)) return 0;
-  if (b0 < 0xE0) return 2;
-  const auto b1 = static_cast<unsigned char>(text[1]);
-  if (!is_continuation(text, 2)) return 0;
-  if (b0 < 0xF0) {
-    const bool overlong = b0 == 0xE0 && b1 < 0xA0, surrogate = b0 == 0xED && b1 >= 0xA0;
-    return overlong || surrogate ? 0 : 3;
-  }
-  const bool overlong = b0 == 0xF0 && b1 < 0x90, beyond = b0 == 0xF4 && b1 >= 0x90;
-  return overlong || beyond || !is_continuation(text, 3) ? 0 : 4;
-}
-
-bool is_valid_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const size_t n = utf8_sequence_length(text.substr(i));
-    if (n == 0) return false;
-    i += n;
-  }
-  return true;
-}
 
 size_t utf8_length(std::string_view text) {
   size_t n = 0;
@@ -88,12 +61,14 @@ void append_json_escaped(std::string& out, std::string_view text) {
     if (c < 0x80) {
       append_escape(out, c);
       ++i;
-    } else if (const size_t n = utf8_sequence_length(text.substr(i)); n > 0) {
-      out.append(text, i, n);
-      i += n;
     } else {
-      out += "\xEF\xBF\xBD";
-      ++i;
+      const Utf8Step step = next_utf8(text.substr(i));
+      if (step.state == Utf8Step::kValid) {
+        out.append(text, i, step.length);
+      } else {
+        out += "\xEF\xBF\xBD";
+      }
+      i += step.length;
     }
   }
 }

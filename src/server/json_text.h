@@ -17,11 +17,7 @@ void append_json_integer(std::string& out, int64_t value);
 // becomes -9999, which is what vLLM writes.
 void append_json_float(std::string& out, float value);
 
-// Length in bytes of the UTF-8 sequence at the front of `text`; 0 where it is no valid one (overlong,
-// surrogate, cut).
-size_t utf8_sequence_length(std::string_view text);
-bool is_valid_utf8(std::string_view text);
-// Code points in valid UTF-8.
+// Characters in UTF-8; in a piece of it, those that begin there.
 size_t utf8_length(std::string_view text);
 
 }  // namespace octet

@@ -2,6 +2,7 @@
 
 #include "server/json_text.h"
 #include "server/openai_response.h"
+#include "text/utf8.h"
 
 namespace octet {
 namespace {

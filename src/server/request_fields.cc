@@ -4,7 +4,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
-#include "server/json_text.h"
+#include "text/utf8.h"
 
 namespace octet {
 namespace {

@@ -2,7 +2,6 @@
 
 // The library is compiled into this one file: the binary needs no shared object of it.
 #define SPDLOG_HEADER_ONLY
-#define FMT_HEADER_ONLY
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 

@@ -14,6 +14,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/rope.h"
 #include "backend/cpu/sample.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 
 namespace octet {
@@ -52,6 +53,7 @@ class CpuOps : public Ops {
     info_.device = processor_name() + ", " + std::to_string(n_threads) +
                    (n_threads == 1 ? " thread, " : " threads, ") + isa_name(isa);
     info_.page_size = 16;
+    info_.memory_available = available_memory();
   }
 
   const BackendInfo& info() const override { return info_; }

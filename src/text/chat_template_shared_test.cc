@@ -1,6 +1,5 @@
 // The prompts that Jinja2 makes of Llama 3.1's own template.
 #include <gtest/gtest.h>
-
 #include <nlohmann/json.hpp>
 
 #include "text/chat_template.h"

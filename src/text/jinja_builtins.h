@@ -19,7 +19,8 @@ Value get_item(const Value& object, const Value& key);
 Value get_slice(const Value& object, const Value* start, const Value* stop, const Value* step);
 
 // The item of an attribute path such as "function.name" or "0", for map(attribute=...) and the like.
-Value get_path(const Value& object, const Value& path);
+// `otherwise`, where given, stands for what is missing on the way.
+Value get_path(const Value& object, const Value& path, const Value* otherwise = nullptr);
 
 Value binary_operator(Interpreter& interpreter, const std::string& op, const Value& left, const Value& right);
 Value negate(const Value& value);

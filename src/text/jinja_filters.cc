@@ -383,8 +383,7 @@ Value do_map(Interpreter& interpreter, const Value& v, Args a) {
     const Value* otherwise = a.named_value("default");
     for (const Value& item : items_of(v)) {
       interpreter.spend(1);
-      Value value = get_path(item, attribute);
-      out.push_back(value.is_undefined() && otherwise != nullptr ? *otherwise : std::move(value));
+      out.push_back(get_path(item, attribute, otherwise));
     }
     return Value::iterator(std::move(out));
   }

@@ -22,11 +22,6 @@ constexpr size_t kMaxText = 64 << 20;
        "'");
 }
 
-Value checked(bool overflow, int64_t value) {
-  if (overflow) fail("an integer is out of range");
-  return value;
-}
-
 Value power(int64_t base, int64_t exponent) {
   if (exponent < 0) {
     if (base == 0) fail("0.0 cannot be raised to a negative power");
@@ -42,14 +37,18 @@ Value power(int64_t base, int64_t exponent) {
 }
 
 Value integer_operator(const std::string& op, int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (op == "+") return checked(__builtin_add_overflow(a, b, &result), result);
-  if (op == "-") return checked(__builtin_sub_overflow(a, b, &result), result);
-  if (op == "*") return checked(__builtin_mul_overflow(a, b, &result), result);
   if (op == "**") return power(a, b);
+  if (op == "+" || op == "-" || op == "*") {
+    int64_t result = 0;
+    const bool overflow = op == "+"   ? __builtin_add_overflow(a, b, &result)
+                          : op == "-" ? __builtin_sub_overflow(a, b, &result)
+                                      : __builtin_mul_overflow(a, b, &result);
+    if (overflow) fail("an integer is out of range");
+    return result;
+  }
   if (b == 0) fail(op == "/" ? "division by zero" : "integer division or modulo by zero");
   if (op == "/") return static_cast<double>(a) / static_cast<double>(b);
-  if (b == -1) return op == "%" ? Value(0) : checked(__builtin_sub_overflow(int64_t{0}, a, &result), result);
+  if (b == -1) return op == "%" ? Value(0) : integer_operator("-", 0, a);  // a / b may overflow
   const bool rounds_up = a % b != 0 && (a < 0) != (b < 0);  // Python rounds towards minus infinity
   return op == "//" ? a / b - rounds_up : a % b + (rounds_up ? b : 0);
 }
@@ -188,14 +187,18 @@ Value get_item(const Value& object, const Value& key) {
   return Value::undefined("'" + std::string(type_name(object)) + " object' has no element " + to_repr(key));
 }
 
-Value get_path(const Value& object, const Value& path) {
-  if (path.is_integer()) return get_item(object, path);
+Value get_path(const Value& object, const Value& path, const Value* otherwise) {
+  const auto step = [&](const Value& from, const Value& key) {
+    Value item = get_item(from, key);
+    return item.is_undefined() && otherwise != nullptr ? *otherwise : item;
+  };
+  if (path.is_integer()) return step(object, path);
   if (!path.is_string()) fail("an attribute is named by a string or an integer");
   Value value = object;
   for (const std::string_view part : split(path.text(), ".", -1)) {
     const bool is_index =
         !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
-    value = get_item(value, is_index ? Value(int64_t{std::stoll(std::string(part))}) : Value(part));
+    value = step(value, is_index ? Value(int64_t{std::stoll(std::string(part))}) : Value(part));
   }
   return value;
 }

@@ -486,6 +486,9 @@ class Parser {
         if (token.text == "true" || token.text == "True") return constant(true);
         if (token.text == "false" || token.text == "False") return constant(false);
         if (token.text == "none" || token.text == "None") return constant(Value());
+        for (const char* other : {"self", "super", "varargs", "kwargs", "lipsum", "cycler", "joiner"}) {
+          if (token.text == other) refuse("'" + token.text + "'");
+        }
         ExprPtr name = node(Expr::kName);
         name->name = token.text;
         return name;

@@ -178,7 +178,7 @@ std::vector<std::string_view> split_white_space(std::string_view text, int64_t m
   text = strip_left(text);
   while (!text.empty()) {
     if (max_splits-- == 0) {
-      parts.push_back(strip_right(text));
+      parts.push_back(text);
       break;
     }
     size_t n = 0;

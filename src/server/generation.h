@@ -6,43 +6,20 @@
 // max_unsent_bytes the client is dropped.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/text_output.h"
+#include "server/event_mailbox.h"
 #include "server/exchange.h"
 #include "server/openai_response.h"
 #include "server/prepare.h"
 #include "server/request_stats.h"
 
 namespace octet {
-
-class Generation;
-
-// From the engine's thread to the I/O thread. `wake` is called (on the engine's thread) when the first event
-// of a batch arrives; it posts a call of deliver() to the I/O thread.
-class EventMailbox {
- public:
-  explicit EventMailbox(std::function<void()> wake) : wake_(std::move(wake)) {}
-  void push(std::shared_ptr<Generation> to, int32_t prompt, const OutputEvent& event);
-  void deliver();  // hands out everything, then lets each generation write once
-  void close();    // events are forgotten from here on, and `wake` is not called again
-
- private:
-  struct Entry {
-    std::shared_ptr<Generation> to;
-    int32_t prompt;
-    OutputEvent event;
-  };
-  std::mutex mutex_;
-  std::function<void()> wake_;  // empty: closed
-  std::vector<Entry> entries_;
-};
 
 // What all generations of a server share.
 struct GenerationContext {

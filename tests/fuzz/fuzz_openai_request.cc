@@ -1,5 +1,7 @@
 // Bodies of the OpenAI API: whatever the bytes, a request comes out or an error that can be sent. The first
 // byte picks the endpoint.
+//
+// octet: link octet_server
 #include <cstdlib>
 
 #include <nlohmann/json.hpp>

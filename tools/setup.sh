@@ -13,8 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build pkg-config libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libpcre2-dev libutf8proc-dev libfmt-dev
-  libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv)
+packages=(g++ cmake ninja-build pkg-config libboost1.81-dev nlohmann-json3-dev libsimdjson-dev libpcre2-dev libutf8proc-dev
+  libfmt-dev libspdlog-dev libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv)
 venvs=() # name:requirements file
 for level in "$@"; do
   case $level in

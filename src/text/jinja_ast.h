@@ -50,6 +50,7 @@ struct Expr {
   std::vector<std::pair<std::string, ExprPtr>> named_arguments;
   std::vector<std::string> ops;
   Filter filter = nullptr;
+  bool cheap = false;  // the filter does not go through a list or dict
   Test test = nullptr;
 };
 

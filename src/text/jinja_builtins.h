@@ -9,7 +9,8 @@
 
 namespace octet::jinja {
 
-Filter find_filter(std::string_view name);  // null: not there
+Filter find_filter(std::string_view name);    // null: not there
+bool is_cheap_filter(std::string_view name);  // takes no longer for a longer list or dict
 Test find_test(std::string_view name);
 bool is_method(std::string_view name);  // of any type
 

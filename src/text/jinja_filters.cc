@@ -218,6 +218,7 @@ Value do_list(Interpreter&, const Value& v, Args) {
 }
 
 Value do_first(Interpreter&, const Value& v, Args) {
+  if (v.list() != nullptr && !v.list()->items.empty()) return v.list()->items.front();
   if (const auto* iterator = v.as<std::shared_ptr<Iterator>>()) {
     Iterator& it = **iterator;
     if (it.next < it.items.size()) return it.items[it.next++];
@@ -229,6 +230,7 @@ Value do_first(Interpreter&, const Value& v, Args) {
 
 Value do_last(Interpreter&, const Value& v, Args) {
   if (v.as<std::shared_ptr<Iterator>>() != nullptr) fail("'generator' object is not reversible");
+  if (v.list() != nullptr && !v.list()->items.empty()) return v.list()->items.back();
   const auto items = items_of(v);
   return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
 }
@@ -482,6 +484,13 @@ Filter find_filter(std::string_view name) {
     if (known == name) return filter;
   }
   return nullptr;
+}
+
+bool is_cheap_filter(std::string_view name) {
+  for (const char* cheap : {"length", "count", "default", "d", "first", "last", "attr"}) {
+    if (name == cheap) return true;
+  }
+  return false;
 }
 
 }  // namespace octet::jinja

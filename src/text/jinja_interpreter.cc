@@ -280,6 +280,7 @@ Value Interpreter::eval(const Expr& expr) {
       return get_attribute(eval(*expr.children[0]), expr.name);
     case Expr::kItem: {
       const Value object = eval(*expr.children[0]);
+      if (object.is_string()) spend(object.weight());
       return get_item(object, eval(*expr.children[1]));
     }
     case Expr::kSlice:
@@ -390,10 +391,7 @@ bool Interpreter::eval_compare(const Expr& expr) {
 
 Arguments Interpreter::eval_arguments(const Expr& expr) {
   Arguments arguments;
-  for (const ExprPtr& argument : expr.arguments) {
-    arguments.positional.push_back(eval(*argument));
-    spend(shallow_weight(arguments.positional.back()));
-  }
+  for (const ExprPtr& argument : expr.arguments) arguments.positional.push_back(eval(*argument));
   for (const auto& [name, argument] : expr.named_arguments)
     arguments.named.emplace_back(name, eval(*argument));
   return arguments;
@@ -416,16 +414,25 @@ Value Interpreter::call(const Value& callee, const Arguments& arguments) {
 
 Value Interpreter::eval_filter(const Expr& expr) {
   const Value value = eval(*expr.children[0]);
-  spend(shallow_weight(value));
-  Value result = expr.filter(*this, value, eval_arguments(expr));
-  spend(shallow_weight(result));
+  const Arguments arguments = eval_arguments(expr);
+  if (!expr.cheap || value.is_string()) spend_on(value, arguments);
+  Value result = expr.filter(*this, value, arguments);
+  if (!expr.cheap) spend(shallow_weight(result));
   return result;
 }
 
 bool Interpreter::eval_test(const Expr& expr) {
   const Value value = eval(*expr.children[0]);
-  spend(shallow_weight(value));
-  return expr.test(*this, value, eval_arguments(expr));
+  const Arguments arguments = eval_arguments(expr);
+  if (value.is_string() || !arguments.positional.empty()) spend_on(value, arguments);
+  return expr.test(*this, value, arguments);
+}
+
+void Interpreter::spend_on(const Value& value, const Arguments& arguments) {
+  size_t work = shallow_weight(value);
+  for (const Value& argument : arguments.positional) work += shallow_weight(argument);
+  for (const auto& [name, argument] : arguments.named) work += shallow_weight(argument);
+  spend(work);
 }
 
 }  // namespace octet::jinja

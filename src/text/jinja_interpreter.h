@@ -70,6 +70,7 @@ class Interpreter {
   Value eval_unary(const Expr& expr);
   Value eval_and_or(const Expr& expr, bool stops_at);
   Arguments eval_arguments(const Expr& expr);
+  void spend_on(const Value& value, const Arguments& arguments);  // what goes through each of them costs
 
   Scope root_;
   Scope* scope_ = &root_;

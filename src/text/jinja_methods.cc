@@ -327,7 +327,7 @@ Value get_attribute(const Value& object, const std::string& name) {
   if (const Method method = find_method(object, name)) {
     return std::make_shared<const Callable>(
         Callable{name, [object, method](Interpreter& interpreter, Args a) {
-                   interpreter.spend(object.weight());
+                   interpreter.spend(object.dict() ? 1 : object.weight());
                    return method(interpreter, object, a);
                  }});
   }

@@ -7,6 +7,7 @@
 #include "text/jinja_builtins.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_strings.h"
+#include "text/utf8.h"
 
 namespace octet::jinja {
 
@@ -180,7 +181,9 @@ Value get_item(const Value& object, const Value& key) {
     const int64_t at = key.integer() < 0 ? key.integer() + n : key.integer();
     if (at >= 0 && at < n) {
       if (object.list()) return object.list()->items[static_cast<size_t>(at)];
-      return like(object, std::string(characters(object.text())[static_cast<size_t>(at)]));
+      std::string_view text = object.text();
+      for (int64_t i = 0; i < at; ++i) text.remove_prefix(first_code_point(text).length);
+      return like(object, std::string(text.substr(0, first_code_point(text).length)));
     }
   }
   if (key.is_string()) return get_attribute(object, key.text());

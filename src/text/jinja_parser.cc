@@ -653,6 +653,7 @@ class Parser {
     ExprPtr expr = node(Expr::kFilter);
     expr->name = dotted_name();
     expr->filter = find_filter(expr->name);
+    expr->cheap = is_cheap_filter(expr->name);
     if (expr->filter == nullptr) refuse("the filter '" + expr->name + "'");
     adopt(expr.get(), std::move(value));
     if (is_op("(")) arguments(expr.get());

@@ -26,6 +26,11 @@ int64_t modulo(const Value& v, int64_t by) {
   return by == -1 ? 0 : v.integer() % by;
 }
 
+bool equals(Interpreter& interpreter, const Value& v, Args arguments) {
+  interpreter.spend(v.weight());
+  return equal(v, other(arguments));
+}
+
 bool same(const Value& a, const Value& b) {
   if (a.data().index() != b.data().index()) return false;
   if (const auto* list = a.as<ListPtr>()) return *list == *b.as<ListPtr>();
@@ -45,8 +50,8 @@ constexpr std::pair<std::string_view, Test> kTests[] = {
     {"defined", [](Interpreter&, const Value& v, Args) { return !v.is_undefined(); }},
     {"divisibleby",
      [](Interpreter&, const Value& v, Args a) { return modulo(v, integer_argument(a, 0, "num", 0)) == 0; }},
-    {"eq", [](Interpreter&, const Value& v, Args a) { return equal(v, other(a)); }},
-    {"equalto", [](Interpreter&, const Value& v, Args a) { return equal(v, other(a)); }},
+    {"eq", equals},
+    {"equalto", equals},
     {"escaped", [](Interpreter&, const Value& v, Args) { return v.is_markup(); }},
     {"even", [](Interpreter&, const Value& v, Args) { return modulo(v, 2) == 0; }},
     {"false", [](Interpreter&, const Value& v, Args) { return v.as<bool>() != nullptr && !*v.as<bool>(); }},
@@ -66,7 +71,7 @@ constexpr std::pair<std::string_view, Test> kTests[] = {
                  Args) { return to_lower(to_str(v)) == to_str(v) && to_upper(to_str(v)) != to_str(v); }},
     {"lt", [](Interpreter&, const Value& v, Args a) { return ordered(v, other(a), false, false); }},
     {"mapping", [](Interpreter&, const Value& v, Args) { return v.dict() != nullptr; }},
-    {"ne", [](Interpreter&, const Value& v, Args a) { return !equal(v, other(a)); }},
+    {"ne", [](Interpreter& i, const Value& v, Args a) { return !equals(i, v, a); }},
     {"none", [](Interpreter&, const Value& v, Args) { return v.is_none(); }},
     {"number", [](Interpreter&, const Value& v, Args) { return v.is_number(); }},
     {"odd", [](Interpreter&, const Value& v, Args) { return modulo(v, 2) != 0; }},

@@ -95,6 +95,8 @@ Api::~Api() {
 
 void Api::stop() {
   mailbox_->close();
+  quick_.stop();
+  bulk_.stop();
 }
 
 // ---- who may, and what there is ----

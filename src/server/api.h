@@ -31,7 +31,8 @@ class Api {
   void handle(HttpRequest request, std::shared_ptr<Exchange> exchange);
   // CORS headers for a request from another origin, where it is one that may call.
   void add_cors(const std::string& origin, HttpResponse& response) const;
-  void stop();  // no event of the engine arrives from here on
+  // No event of the engine arrives from here on, and no worker begins anything new.
+  void stop();
 
  private:
   struct Route;

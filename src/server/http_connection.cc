@@ -203,7 +203,7 @@ void HttpConnection::append_head(HttpResponse& response, bool chunked) {
   host_.on_response(origin_, response);
   if (response.close || host_.draining()) keep_alive_ = false;
   outbox_ += "HTTP/1.1 " + std::to_string(response.status) + " " + reason_phrase(response.status) + "\r\n";
-  outbox_ += "Server: octet\r\n";
+  outbox_ += "Server: octet\r\nDate: " + http_date(std::time(nullptr)) + "\r\n";
   if (!response.content_type.empty()) outbox_ += "Content-Type: " + response.content_type + "\r\n";
   for (const auto& [name, value] : response.headers) outbox_ += name + ": " + value + "\r\n";
   if (chunked) {

@@ -23,6 +23,10 @@ TEST(HttpText, Paths) {
   for (const char* bad : {"", "a", "/%", "/%1", "/%g0", "http://x/"}) EXPECT_FALSE(decode_path(bad)) << bad;
 }
 
+TEST(HttpText, Dates) {
+  EXPECT_EQ(http_date(784111777), "Sun, 06 Nov 1994 08:49:37 GMT");  // RFC 9110's example
+}
+
 TEST_F(Http, KeepAliveAndPipelining) {
   TestClient client(port());
   for (int i = 0; i < 3; ++i) {

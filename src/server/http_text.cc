@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include <spdlog/fmt/fmt.h>
+
 namespace octet {
 
 const char* reason_phrase(int status) {
@@ -35,6 +37,17 @@ const char* reason_phrase(int status) {
     default:
       return "Internal Server Error";
   }
+}
+
+// Not strftime's %a and %b: those follow the locale.
+std::string http_date(std::time_t time) {
+  static constexpr const char* kDays[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  std::tm t{};
+  gmtime_r(&time, &t);
+  return fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[t.tm_wday], t.tm_mday, kMonths[t.tm_mon],
+                     1900 + t.tm_year, t.tm_hour, t.tm_min, t.tm_sec);
 }
 
 std::optional<std::string> decode_path(std::string_view target) {

@@ -1,6 +1,7 @@
 // Small pieces of HTTP: status lines, paths, and errors as answers.
 #pragma once
 
+#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 namespace octet {
 
 const char* reason_phrase(int status);
+std::string http_date(std::time_t time);  // "Sun, 06 Nov 1994 08:49:37 GMT"
 
 // The path of a request target, without query and fragment, %XX undone; nullopt where that is malformed.
 std::optional<std::string> decode_path(std::string_view target);

@@ -9,8 +9,9 @@
 
 namespace octet::jinja {
 
-Filter find_filter(std::string_view name);    // null: not there
-bool is_cheap_filter(std::string_view name);  // takes no longer for a longer list or dict
+Filter find_filter(std::string_view name);           // null: not there
+Filter find_sequence_filter(std::string_view name);  // find_filter looks here, too
+bool is_cheap_filter(std::string_view name);         // takes no longer for a longer list or dict
 Test find_test(std::string_view name);
 bool is_method(std::string_view name);  // of any type
 

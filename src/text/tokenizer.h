@@ -31,6 +31,7 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> create(const TokenizerSpec& spec);
   virtual ~Tokenizer() = default;
 
+  // Bytes of `text` that are no UTF-8 count as U+FFFD. Texts of up to 1 GiB.
   virtual std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
 
   // All ids at once. Bytes that are no UTF-8 become U+FFFD. Ids outside the vocabulary give nothing.

@@ -4,9 +4,9 @@
 #include <chrono>
 
 #include <boost/asio/post.hpp>
-#include <spdlog/fmt/fmt.h>
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
+#include "base/log.h"
 #include "server/http_text.h"
 #include "server/json_text.h"
 #include "server/page.h"
@@ -264,7 +264,7 @@ void Api::run(HttpRequest request, std::shared_ptr<Exchange> exchange,
     try {
       result = work(request.body, model_, rules_);
     } catch (const std::exception& e) {  // out of memory, most likely
-      spdlog::error("preparing a request failed: {}", e.what());
+      log_error(fmt::format("preparing a request failed: {}", e.what()));
     }
     request = {};
     asio::post(io_, [this, result = std::move(result), exchange = std::move(exchange)]() mutable {

@@ -4,8 +4,9 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/core/string.hpp>
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
+#include "base/log.h"
 #include "server/http_text.h"
 
 namespace octet {
@@ -324,7 +325,7 @@ void HttpConnection::drop(const std::string& why) {
   if (state_ == State::kClosed) return;
   Error ignored;
   const auto peer = socket_.remote_endpoint(ignored);
-  spdlog::warn("client {}:{} dropped: {}", peer.address().to_string(), peer.port(), why);
+  log_warning(fmt::format("client {}:{} dropped: {}", peer.address().to_string(), peer.port(), why));
   close();
 }
 

@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include <spdlog/fmt/fmt.h>
+#include <fmt/format.h>
 
 namespace octet {
 

@@ -1,6 +1,6 @@
 #include "server/metrics_page.h"
 
-#include <spdlog/fmt/fmt.h>
+#include <fmt/format.h>
 
 #include "server/json_text.h"
 

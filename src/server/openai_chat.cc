@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include <spdlog/fmt/fmt.h>
+#include <fmt/format.h>
 
 #include "server/openai_request.h"
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include <spdlog/fmt/fmt.h>
+#include <fmt/format.h>
 
 #include "text/utf8.h"
 

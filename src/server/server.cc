@@ -11,9 +11,10 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 
+#include "base/log.h"
 #include "server/api.h"
 #include "server/http_connection.h"
 #include "server/http_text.h"
@@ -35,8 +36,9 @@ void raise_descriptor_limit(int connections) {
   if (limit.rlim_cur >= wanted) return;
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
-    spdlog::warn("only {} file descriptors are allowed, fewer than max_connections = {} needs (ulimit -n)",
-                 limit.rlim_cur, connections);
+    log_warning(
+        fmt::format("only {} file descriptors are allowed, fewer than max_connections = {} needs (ulimit -n)",
+                    limit.rlim_cur, connections));
   }
 }
 
@@ -116,7 +118,7 @@ void Server::Impl::run() {
       io.run();
       return;
     } catch (const std::exception& e) {  // out of memory for one request must not end the others
-      spdlog::error("the server caught: {}", e.what());
+      log_error(fmt::format("the server caught: {}", e.what()));
     }
   }
 }
@@ -129,7 +131,7 @@ void Server::Impl::accept() {
       return accept();
     }
     // Out of descriptors: the waiting client stays in the kernel's queue.
-    spdlog::warn("cannot accept a connection: {}", error.message());
+    log_warning(fmt::format("cannot accept a connection: {}", error.message()));
     accept_timer.expires_after(kAcceptPause);
     accept_timer.async_wait([this](Error cancelled) {
       if (!cancelled && !stopping) accept();
@@ -165,7 +167,7 @@ void Server::Impl::sweep() {
     for (const auto& [key, connection] : connections) all.push_back(connection);
     for (const auto& connection : all) connection->check_deadline(now);
     if (state.draining && now >= drain_end) {
-      spdlog::warn("drain time is over; {} open connections are closed", connections.size());
+      log_warning(fmt::format("drain time is over; {} open connections are closed", connections.size()));
       return shut_down();
     }
     if (!stopping) sweep();
@@ -176,7 +178,7 @@ void Server::Impl::drain() {
   if (state.draining || stopping) return;
   state.draining = true;
   drain_end = std::chrono::steady_clock::now() + options.drain_timeout;
-  spdlog::info("draining: {} requests are open", state.stats.open_generations);
+  log_info(fmt::format("draining: {} requests are open", state.stats.open_generations));
   std::vector<std::shared_ptr<HttpConnection>> all;
   for (const auto& [key, connection] : connections) all.push_back(connection);
   for (const auto& connection : all) connection->close_if_idle();
@@ -248,7 +250,7 @@ void run_until_signal(Server& server) {
     signals.async_wait([&](Error error, int) {
       if (error) return;
       if (++seen == 1) {
-        spdlog::info("finishing open requests; a second signal stops at once");
+        log_info("finishing open requests; a second signal stops at once");
         server.request_drain();
         listen_for_next();
       } else {

@@ -58,7 +58,7 @@ lint: ## formatting, the include table, file sizes
 	@clang-format --dry-run --Werror $(SOURCES)
 	@tools/check_arch.py
 
-goldens: setup ## write tests/golden/models anew with transformers (needs 6 GB of disk, takes minutes)
+goldens: setup ## write tests/golden anew with transformers, tokenizers, Jinja2 (6 GB of disk, minutes)
 	@tools/make_golden.sh
 
 compare-llama-cpp: build $(MODEL) ## speed beside llama.cpp's on this machine, into docs/results/ (builds llama.cpp first: minutes)

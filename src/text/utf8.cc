@@ -83,8 +83,10 @@ bool is_numeric(uint32_t c) {
 
 bool is_word(uint32_t c) {
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  const bool circled_or_squared_letter = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+                                         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
   return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
-         category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D;
+         category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || circled_or_squared_letter;
 }
 
 }  // namespace octet

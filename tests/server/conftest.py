@@ -7,10 +7,11 @@ OCTET_SCREENS  a folder for pictures of the page (default: none are kept)
 
 import os
 import pathlib
-import re
-import select
+import queue
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 
 import openai
@@ -25,17 +26,31 @@ READY_SECONDS = 120
 class Server:
     def __init__(self, *options):
         command = [str(BINARY), "serve", MODEL or "none", "--port", "0", *map(str, options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        lines = queue.Queue()
+        threading.Thread(target=self.read_lines, args=(lines,), daemon=True).start()
         end = time.monotonic() + READY_SECONDS
-        self.url = None
-        while self.url is None:
-            assert time.monotonic() < end, "the server did not get ready"
-            ready, _, _ = select.select([self.process.stdout], [], [], 1.0)
-            line = self.process.stdout.readline() if ready else ""
-            assert line or self.process.poll() is None, f"the server ended: {self.process.stderr.read()[-2000:]}"
-            if found := re.match(r"ready: (http://\S+)", line):
-                self.url = found[1]
+        line = ""
+        while not line.startswith("ready: "):
+            try:
+                line = lines.get(timeout=max(end - time.monotonic(), 0))
+            except queue.Empty:
+                self.fail("the server did not get ready in time")
+            if line is None:
+                self.fail("the server ended")
+        self.url = line.split()[1]
         self.port = int(self.url.rsplit(":", 1)[1])
+
+    def read_lines(self, lines):
+        for line in self.process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    def fail(self, what):
+        self.close()
+        self.log.seek(0)
+        pytest.fail(f"{what}: {self.log.read()[-2000:]}", pytrace=False)
 
     def client(self, **options):
         return openai.OpenAI(base_url=self.url + "/v1", api_key=options.pop("api_key", "none"), max_retries=0, **options)
@@ -52,7 +67,7 @@ class Server:
     def close(self):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 @pytest.fixture(scope="session")

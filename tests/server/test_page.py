@@ -126,6 +126,16 @@ def test_chat(page, fake, size, scheme):
     browser.find_element(By.ID, "temperature").send_keys(Keys.ESCAPE)
 
 
+@pytest.mark.parametrize("size, scheme", [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
+def test_an_idea_is_asked_and_answered(page, size, scheme):
+    browser = page(size, scheme)
+    browser.find_element(By.CSS_SELECTOR, ".ideas button").click()
+    until(browser, lambda: answers(browser) and idle(browser), 120)
+    assert "tokens" in answers(browser)[0].find_element(By.CLASS_NAME, "message-foot").text
+    assert not browser.find_element(By.ID, "welcome").is_displayed()
+    picture(browser, f"{'phone' if size == PHONE else 'desktop'}-{scheme}-answer")
+
+
 def test_names_the_model_and_scheme(page, client):
     browser = page()
     assert browser.find_element(By.ID, "model").text == client.models.list().data[0].id

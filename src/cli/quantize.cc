@@ -32,7 +32,7 @@ int run(const Args& args) {
                                          {"seconds", report->seconds}};
     std::printf("%s\n", json.dump(2).c_str());
   } else {
-    std::printf("%s: %s, %lld layers quantized, %lld in 16 bits, %.1f MiB, %.1f s\n", args.output.c_str(),
+    std::printf("%s: %s, %lld layers quantized, %lld left plain, %.1f MiB, %.1f s\n", args.output.c_str(),
                 args.options.scheme.c_str(), static_cast<long long>(report->quantized_modules),
                 static_cast<long long>(report->plain_modules),
                 static_cast<double>(report->bytes_written) / (1 << 20), report->seconds);

@@ -8,8 +8,14 @@
 
 namespace octet {
 
+// A token id that the host does not know yet: the one sampled for this row of the step before, which
+// may still be running. Backends that never run ahead of the host (BackendInfo.runs_ahead) see none.
+inline constexpr int32_t from_row(int32_t row) {
+  return -1 - row;
+}
+
 struct ForwardBatch {
-  std::vector<int32_t> token_ids;    // [n_tokens]
+  std::vector<int32_t> token_ids;    // [n_tokens] an id, or from_row(r)
   std::vector<int32_t> positions;    // [n_tokens] position in its own sequence, from 0
   std::vector<int32_t> slots;        // [n_tokens] page * page_size + offset: where this token's K and V go
   std::vector<int32_t> query_start;  // [n_seqs + 1] first token of each sequence in the arrays above

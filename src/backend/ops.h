@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -73,7 +74,12 @@ struct BackendInfo {
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
   int32_t page_size = 16;          // the KV page size it likes best
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
+  bool runs_ahead = false;         // ops return before they are done: the host may plan a step while one runs
 };
+
+// A point in a backend's stream of work.
+using Fence = int32_t;
+inline constexpr int32_t kMaxFences = 2;
 
 // Sizes that bound every later call: scratch memory is taken once, for these.
 struct OpsLimits {
@@ -96,7 +102,13 @@ class Ops {
   virtual Result<Buffer> allocate(size_t bytes) = 0;  // zeroed, aligned to 64 bytes at least
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;  // waits for the stream
-  virtual void synchronize() = 0;
+
+  // A point in the stream, behind everything that was asked for so far; at most kMaxFences are open at a
+  // time. `wait` returns once the device has passed it. Errors: kInternal where the device failed since the
+  // last call; it stays failed, and every later result is worthless.
+  virtual Fence fence() { return 0; }
+  virtual Status wait(Fence) { return {}; }
+  Status synchronize() { return wait(fence()); }
   // Bytes of scratch that `reserve` will take for these limits; part of the memory plan shown to the user.
   virtual size_t scratch_bytes(const OpsLimits& limits) const = 0;
   virtual Status reserve(const OpsLimits& limits) = 0;
@@ -105,9 +117,16 @@ class Ops {
                                int32_t page_size) const = 0;  // one layer
 
   // --- one step
-  // ----------------------------------------------------------------------------------------------- Makes the
-  // batch readable by the ops below; valid until the next call.
+  // ---------------------------------------------------------------------------------------------------
+  // Makes the batch readable by the ops below; valid until the next call. A view may have more tokens,
+  // sequences and rows of logits than the batch: a device that replays recorded steps rounds their number up.
+  // Rows too many belong to no sequence, write nothing into the cache and give results that nobody reads.
   virtual BatchView stage(const ForwardBatch& batch) = 0;
+
+  // Runs `step`, which calls ops alone and takes its sizes from `batch` alone: a device may record the calls
+  // once and replay them for every batch of the same sizes, which costs the host one launch instead of
+  // hundreds.
+  virtual void run(const BatchView& batch, const std::function<void(const BatchView&)>& step) { step(batch); }
 
   // x[i] = table[token_ids[i]]; table [vocab, hidden] f32, f16 or bf16; x [n_tokens, hidden] activation type.
   virtual void embed(const BatchView& batch, const View& table, const View& x) = 0;
@@ -141,8 +160,9 @@ class Ops {
   // out[i] = x[rows[i]]
   virtual void gather_rows(const View& x, const int32_t* rows, int32_t n_rows, const View& out) = 0;
 
-  // One token a row of logits [n, vocab] f32; see sampling.h. `out` is host memory, readable after
-  // synchronize().
+  // One token for each of sampling.rows, from as many rows of logits [n, vocab] f32; see sampling.h. `out` is
+  // host memory, readable once a fence set after this call has been passed. The next step may name these
+  // tokens before that: batch.h, from_row.
   virtual void sample(const View& logits, const SamplingBatch& sampling, SampledToken* out) = 0;
 };
 

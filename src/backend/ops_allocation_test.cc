@@ -126,8 +126,9 @@ TEST_P(AllocationOps, AStepAllocatesNothing) {
         ops->silu_mul(gate_up.view().head(n), a.view().head(n));
         ops->gather_rows(x_view, view.logit_rows, n_logits, x.view());
         ops->sample(logits.view().head(n_logits), sampling, tokens.data());
-        ops->synchronize();
+        const Status status = ops->synchronize();
         counting = false;
+        EXPECT_TRUE(status.ok());
         EXPECT_EQ(n_allocations, 0) << form.name;
       }
     }

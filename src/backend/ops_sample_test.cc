@@ -26,7 +26,7 @@ std::vector<SampledToken> sample(Ops& ops, int64_t vocab, const std::vector<floa
   const DeviceMatrix device(ops, n, vocab, logits);
   std::vector<SampledToken> out(n);
   ops.sample(device.view(), batch, out.data());
-  ops.synchronize();
+  EXPECT_TRUE(ops.synchronize().ok());
   return out;
 }
 

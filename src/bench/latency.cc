@@ -46,14 +46,16 @@ class Driver {
     const auto start = Clock::now();
     const View logits = model_.forward(batch_);
     model_.ops().sample(logits, sampling_, sampled_.data());
-    model_.ops().synchronize();
+    status_ = model_.ops().synchronize();
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     batch_.clear();
     return seconds;
   }
+  const Status& status() const { return status_; }  // a device that failed stays failed
 
  private:
   Model& model_;
+  Status status_;
   int32_t pages_;
   ForwardBatch batch_;
   SamplingBatch sampling_;
@@ -95,6 +97,7 @@ Result<LatencyResult> bench_latency(Model& model, const LatencyOptions& options)
       }
       if (repeat >= 0) steps.push_back(total / options.decode_steps);
     }
+    OCTET_RETURN_IF_ERROR(driver.status());
     result.decode.push_back({batch, batch / median(steps), median(steps) * 1e3});
   }
   return result;

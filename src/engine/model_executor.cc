@@ -21,7 +21,7 @@ void ModelExecutor::step(const ForwardBatch& batch, const SamplingBatch& samplin
                          std::span<SampledToken> sampled) {
   const View logits = model_.forward(batch);
   if (!sampled.empty()) model_.ops().sample(logits, sampling, sampled.data());
-  model_.ops().synchronize();
+  OCTET_CHECK(model_.ops().synchronize().ok());
 }
 
 }  // namespace octet

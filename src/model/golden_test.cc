@@ -63,7 +63,7 @@ std::vector<int64_t> greedy(Model& model, const std::vector<int32_t>& prompt, si
     ForwardBatch batch;
     feeder.add(batch, next, false);
     const View logits = model.forward(batch);
-    model.ops().synchronize();
+    EXPECT_TRUE(model.ops().synchronize().ok());
     const float* row = logits.row<float>(0);
     next = {static_cast<int32_t>(std::max_element(row, row + logits.cols) - row)};
     ids.push_back(next[0]);

@@ -86,7 +86,7 @@ TEST_P(BatchInvariance, AloneBesideOthersChunkedOrWhole) {
   // count.
   batch.logit_rows.erase(batch.logit_rows.begin() + our_row, batch.logit_rows.begin() + our_row + 14);
   const View logits = model->forward(batch);
-  model->ops().synchronize();
+  EXPECT_TRUE(model->ops().synchronize().ok());
   const auto vocab = static_cast<size_t>(logits.cols);
   for (size_t i = 14; i < 30; ++i) {
     const float* row = logits.row<float>(our_row + static_cast<int64_t>(i) - 14);

@@ -52,10 +52,7 @@ void mlp_block(const LlamaContext& c, const LayerWeights& w, const View& x, cons
                        [&](const QView& out) { c.ops.silu_mul(gate_up, out); });
 }
 
-}  // namespace
-
-View llama_forward(const LlamaContext& c, const ForwardBatch& host_batch) {
-  const BatchView batch = c.ops.stage(host_batch);
+void run_layers(const LlamaContext& c, const BatchView& batch) {
   View x = c.act.x.head(batch.n_tokens), delta = c.act.delta.head(batch.n_tokens);
 
   c.ops.embed(batch, c.weights.embedding, x);
@@ -70,12 +67,19 @@ View llama_forward(const LlamaContext& c, const ForwardBatch& host_batch) {
     }
     if (x.rows > 0) mlp_block(c, w, x, delta);
   }
+  if (batch.n_logits == 0) return;
   const View logits = c.act.logits.head(batch.n_logits);
-  if (batch.n_logits == 0) return logits;
   produce_and_multiply(c, c.weights.head, c.act.normed, logits, [&](const QView& out) {
     c.ops.add_norm(x, &delta, c.weights.final_norm.as<float>(), c.config.norm_eps, out);
   });
-  return logits;
+}
+
+}  // namespace
+
+View llama_forward(const LlamaContext& c, const ForwardBatch& host_batch) {
+  const BatchView batch = c.ops.stage(host_batch);
+  c.ops.run(batch, [&c](const BatchView& staged) { run_layers(c, staged); });
+  return c.act.logits.head(host_batch.n_logits());
 }
 
 }  // namespace octet

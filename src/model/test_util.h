@@ -81,7 +81,7 @@ class Feeder {
       add(batch, {ids.begin() + static_cast<ptrdiff_t>(begin), ids.begin() + static_cast<ptrdiff_t>(end)},
           true);
       const View view = model_.forward(batch);
-      model_.ops().synchronize();
+      EXPECT_TRUE(model_.ops().synchronize().ok());
       for (int64_t row = 0; row < view.rows; ++row) {
         all.insert(all.end(), view.row<float>(row), view.row<float>(row) + view.cols);
       }

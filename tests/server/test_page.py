@@ -142,7 +142,7 @@ def test_names_the_model_and_scheme(page, client):
     assert browser.find_element(By.ID, "scheme").text
 
 
-def test_stop_by_key_and_button(page):
+def test_stop_by_key_and_button(page, fake):  # a real model may end its story before anybody stops it
     browser = page()
     browser.find_element(By.ID, "open-settings").click()
     field = browser.find_element(By.ID, "max-tokens")

@@ -60,7 +60,6 @@ class CpuOps : public Ops {
   Result<Buffer> allocate(size_t bytes) override;
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
-  void synchronize() override {}
   size_t scratch_bytes(const OpsLimits& limits) const override;
   Status reserve(const OpsLimits& limits) override;
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override {

@@ -34,7 +34,6 @@ class ReferenceOps : public Ops {
   }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
-  void synchronize() override {}
   size_t scratch_bytes(const OpsLimits&) const override { return 0; }
   Status reserve(const OpsLimits&) override { return {}; }
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override;

@@ -49,7 +49,8 @@ int run(Args& args) {
   std::printf("ready: %s\n", url.c_str());
   std::fflush(stdout);
   run_until_signal(**server);
-  return 0;
+  const Status engine = session->engine->status();
+  return engine.ok() ? 0 : fail(engine);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST(Allocation, AStepOfDecodesTakesNoMemory) {
   auto executor = std::make_unique<fake::FakeExecutor>(limits);
   std::vector<int64_t> counts;
   counts.reserve(10'000);
-  executor->before_step = [&counts] { counts.push_back(n_allocations); };
+  executor->during_step = [&counts] { counts.push_back(n_allocations); };
   auto engine = Engine::create(std::move(executor), {.max_batch = kBatch, .max_step_tokens = 64});
   ASSERT_TRUE(engine.ok());
 

@@ -47,7 +47,8 @@ void BatchBuilder::add_tokens(const PlanEntry& entry, int32_t stride) {
   const auto text = entry.sequence->text();
   const auto& pages = entry.sequence->table.pages;
   for (int32_t position = entry.first; position < entry.first + entry.n_tokens; ++position) {
-    batch_.token_ids.push_back(text[position]);
+    const bool known = position < static_cast<int32_t>(text.size());
+    batch_.token_ids.push_back(known ? text[position] : from_row(entry.input_row));
     batch_.positions.push_back(position);
     batch_.slots.push_back(pages[position / page_size_] * page_size_ + position % page_size_);
   }
@@ -65,7 +66,7 @@ void BatchBuilder::add_rows(const PlanEntry& entry, int32_t first_token) {
   }
   if (entry.samples) {
     batch_.logit_rows.push_back(batch_.n_tokens() - 1);
-    add_sampling_row(*entry.sequence);
+    add_sampling_row(entry);
   }
 }
 
@@ -78,8 +79,10 @@ void BatchBuilder::add_prompt_row(const Sequence& sequence, int32_t position) {
   sampling_.rows.push_back(row);
 }
 
-void BatchBuilder::add_sampling_row(const Sequence& sequence) {
+void BatchBuilder::add_sampling_row(const PlanEntry& entry) {
+  const Sequence& sequence = *entry.sequence;
   const SamplingParams& s = sequence.sampling();
+  const int32_t n_generated = sequence.n_output() + (entry.input_row >= 0 ? 1 : 0);
   SamplingRow row;
   row.temperature = s.temperature;
   row.top_k = std::max(s.top_k, 0);
@@ -89,7 +92,7 @@ void BatchBuilder::add_sampling_row(const Sequence& sequence) {
   row.presence_penalty = s.presence_penalty;
   row.frequency_penalty = s.frequency_penalty;
   row.seed = sequence.seed;
-  row.n_generated = static_cast<uint64_t>(sequence.n_output());
+  row.n_generated = static_cast<uint64_t>(n_generated);
   row.n_logprobs = s.n_logprobs;
 
   row.penalty_begin = static_cast<int32_t>(sampling_.penalties.size());
@@ -99,7 +102,7 @@ void BatchBuilder::add_sampling_row(const Sequence& sequence) {
 
   row.bias_begin = static_cast<int32_t>(sampling_.biases.size());
   for (const auto& [token, bias] : s.logit_bias) sampling_.biases.push_back({token, bias});
-  if (sequence.must_go_on()) {
+  if (sequence.must_go_on(n_generated)) {
     for (const int32_t token : s.stop_token_ids) sampling_.biases.push_back({token, kForbid});
     if (!s.ignore_eos) {
       for (const int32_t token : limits_.eos_ids) sampling_.biases.push_back({token, kForbid});

@@ -22,7 +22,7 @@ class BatchBuilder {
   void add_tokens(const PlanEntry& entry, int32_t stride);
   void add_rows(const PlanEntry& entry, int32_t first_token);
   void add_prompt_row(const Sequence& sequence, int32_t position);
-  void add_sampling_row(const Sequence& sequence);
+  void add_sampling_row(const PlanEntry& entry);
   void reserve_lists(const StepPlan& plan);
 
   const SchedulerLimits limits_;

@@ -1,8 +1,9 @@
-// The engine: continuous batching over a paged cache. One thread of its own; three verbs a step:
+// The engine: continuous batching over a paged cache. One thread of its own; a few verbs a step:
 //
 //   plan = scheduler.plan();            which tokens of which sequences; pages reserved; victims named
 //   builder.build(plan);                the arrays that the model and the sampler read
-//   executor.step(batch, sampling);     forward, sample
+//   executor.launch(batch, sampling);   forward, sample
+//   executor.wait();                    of the oldest step: on a device that runs ahead, the one before
 //   scheduler.commit(sampled);          counters, prefix cache, finish, free
 //
 // Threads meet in two places: the request queue in, one channel of events a request out. An idle engine
@@ -41,8 +42,9 @@ class Engine {
   virtual ~Engine() = default;
 
   // Errors: kInvalidArgument (empty prompt, too long for max_context, bad sampling values),
-  // kResourceExhausted (queue full), kUnavailable (draining). After success on_event will be called until a
-  // finish for each of the n choices; the first call may come before submit() has returned.
+  // kResourceExhausted (queue full), kUnavailable (draining, or the device failed). After success on_event
+  // will be called until a finish for each of the n choices; the first call may come before submit() has
+  // returned.
   virtual Result<RequestId> submit(Request request) = 0;
   // Ends a request within a step; the last event of each of its choices says kCancelled. Unknown ids are
   // ignored.
@@ -53,6 +55,9 @@ class Engine {
   // No new requests; returns when the open ones have ended or the time is over (then they are cancelled).
   virtual void drain(std::chrono::milliseconds timeout) = 0;
 
+  // Not ok once the device has failed: open requests have ended with the error, new ones are refused, and
+  // only another process can go on.
+  virtual Status status() const = 0;
   virtual EngineMetrics metrics() const = 0;
   virtual int32_t max_context() const = 0;
 };

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
+
 namespace octet {
 namespace {
 
@@ -36,7 +38,8 @@ EngineLoop::EngineLoop(std::unique_ptr<Executor> executor, const EngineOptions& 
       pages_(executor_->limits().n_pages, executor_->limits().page_size, options.prefix_cache),
       scheduler_(limits, pages_),
       builder_(limits, pages_.page_size()),
-      sampled_(limits.max_rows) {
+      max_launched_(executor_->limits().runs_ahead ? 2 : 1) {
+  for (Launched& step : launched_) step.sampled.resize(scheduler_.limits().max_rows);
   publish_gauges();
   thread_ = std::thread([this] { run(); });
 }
@@ -77,6 +80,7 @@ Result<RequestId> EngineLoop::submit(Request request) {
   const auto submitted_at = Clock::now();
   OCTET_RETURN_IF_ERROR(check(request));
   std::unique_lock lock(mutex_);
+  if (!broken_.ok()) return unavailable(broken_.message());
   if (draining_ || stop_) return unavailable("the engine is shutting down and takes no new requests");
   if (n_waiting_ >= options_.max_waiting) {
     return resource_exhausted(fmt::format(
@@ -121,21 +125,31 @@ void EngineLoop::drain(std::chrono::milliseconds timeout) {
   ended_.wait(lock, all_ended);
 }
 
+Status EngineLoop::status() const {
+  const std::lock_guard lock(mutex_);
+  return broken_;
+}
+
 void EngineLoop::run() {
   while (take_commands()) {
     for (Command& command : commands_) apply(std::move(command));
     commands_.clear();
-    step();
+    if (broken_.ok()) {
+      step();
+    } else {
+      end_broken();
+    }
   }
   for (Command& command : commands_) apply(std::move(command));
   end_all();
+  while (broken_.ok() && n_completed_ != n_launched_) complete();  // it writes into memory of ours
 }
 
 bool EngineLoop::take_commands() {
   bool end = false, go_on = false;
   {
     std::unique_lock lock(mutex_);
-    const bool idle = open_.empty();
+    const bool idle = open_.empty() && n_completed_ == n_launched_;
     if (idle) wake_.wait(lock, [this] { return stop_ || end_all_ || !queue_.empty(); });
     std::swap(commands_, queue_);
     end = std::exchange(end_all_, false);
@@ -160,17 +174,46 @@ void EngineLoop::apply(Command command) {
 }
 
 void EngineLoop::step() {
+  if (n_completed_ != n_launched_ && !scheduler_.may_plan_ahead()) complete();
+  if (!broken_.ok()) return;
   const auto started = Clock::now();
   const StepPlan& plan = scheduler_.plan();
-  if (plan.empty()) return publish_gauges();
+  if (!plan.empty()) launch(plan, started);
+  const auto n_running = static_cast<int32_t>(n_launched_ - n_completed_);
+  if (n_running == max_launched_ || (n_running > 0 && plan.empty())) return complete();
+  publish_gauges();
+}
+
+void EngineLoop::launch(const StepPlan& plan, Clock::time_point started) {
   metrics_.planned(plan, started);
   builder_.build(plan);
-  const auto sampled = std::span(sampled_).first(plan.n_rows);
-  executor_->step(builder_.batch(), builder_.sampling(), sampled);
-  const auto results = scheduler_.commit(sampled);
-  metrics_.committed(results, started, Clock::now());
+  Launched& step = launched_[n_launched_++ % 2];
+  step.n_rows = plan.n_rows;
+  step.started = started;
+  executor_->launch(builder_.batch(), builder_.sampling(), std::span(step.sampled).first(step.n_rows));
+}
+
+void EngineLoop::complete() {
+  Launched& step = launched_[n_completed_++ % 2];
+  if (const Status status = executor_->wait(); !status.ok()) return fail(status);
+  const auto results = scheduler_.commit(std::span(step.sampled).first(step.n_rows));
+  const auto now = Clock::now();
+  metrics_.committed(results, std::max(step.started, last_completed_), now);
+  last_completed_ = now;
   publish_gauges();
   for (const StepResult& result : results) emit(result);
+  step.ended.clear();
+}
+
+void EngineLoop::fail(const Status& error) {
+  log_error("the device failed: " + error.message());
+  {
+    const std::lock_guard lock(mutex_);
+    broken_ =
+        Status(StatusCode::kUnavailable, "the device failed (" + error.message() + "); restart the server");
+  }
+  n_completed_ = n_launched_;  // nothing will come of the other one
+  end_broken();
 }
 
 void EngineLoop::emit(const StepResult& result) {
@@ -226,9 +269,30 @@ void EngineLoop::end_choices(RequestGroup& group, int32_t choice) {
 void EngineLoop::close(Sequence& sequence) {
   RequestGroup& group = *sequence.group;
   if (--group.n_open > 0) return;
-  open_.erase(group.id);
+  const auto place = open_.find(group.id);
+  if (n_completed_ != n_launched_) launched_[(n_launched_ - 1) % 2].ended.push_back(std::move(place->second));
+  open_.erase(place);
   const std::lock_guard lock(mutex_);
   if (--n_open_ == 0) ended_.notify_all();
+}
+
+void EngineLoop::end_broken() {
+  while (!open_.empty()) {
+    RequestGroup& group = *open_.begin()->second;
+    for (int32_t i = 0, n_left = group.n_open; n_left > 0; ++i) {
+      Sequence& sequence = group.choices[i];
+      if (sequence.state == SequenceState::kFinished) continue;
+      scheduler_.cancel(sequence);
+      OutputEvent event;
+      begin_event(sequence, event);
+      event.finish = FinishReason::kError;
+      event.error = broken_.message();
+      group.request.on_event(event);
+      --n_left;
+      close(sequence);
+    }
+  }
+  publish_gauges();
 }
 
 void EngineLoop::end_all() {

@@ -28,6 +28,7 @@ class EngineLoop final : public Engine {
   void cancel(RequestId id) override;
   void cancel_choice(RequestId id, int32_t choice) override;
   void drain(std::chrono::milliseconds timeout) override;
+  Status status() const override;
   EngineMetrics metrics() const override { return metrics_.snapshot(Clock::now()); }
   int32_t max_context() const override { return scheduler_.limits().max_context; }
 
@@ -47,11 +48,15 @@ class EngineLoop final : public Engine {
   bool take_commands();  // sleeps while there is nothing to do; false: stop
   void apply(Command command);
   void step();
+  void launch(const StepPlan& plan, Clock::time_point started);
+  void complete();  // the oldest step that was launched
+  void fail(const Status& error);
   void end_choices(RequestGroup& group, int32_t choice);
   void emit(const StepResult& result);
   void begin_event(Sequence& sequence, OutputEvent& event);
   void close(Sequence& sequence);
   void end_all();
+  void end_broken();
   void publish_gauges();
 
   const EngineOptions options_;
@@ -60,7 +65,16 @@ class EngineLoop final : public Engine {
   BlockManager pages_;
   Scheduler scheduler_;
   BatchBuilder builder_;
-  std::vector<SampledToken> sampled_;  // [max_rows]
+  const int32_t max_launched_;  // steps that run at a time: 2 on a device that runs ahead
+  struct Launched {
+    std::vector<SampledToken> sampled;  // [max_rows]
+    int32_t n_rows = 0;
+    Clock::time_point started{};
+    std::vector<std::unique_ptr<RequestGroup>> ended;  // requests that this step, the newest, still names
+  };
+  Launched launched_[2];
+  uint32_t n_launched_ = 0, n_completed_ = 0;
+  Clock::time_point last_completed_{};
   std::unordered_map<RequestId, std::unique_ptr<RequestGroup>> open_;
   std::vector<Command> commands_;  // taken from the queue, being applied
   OutputEvent event_;              // the one that carries a token, used again and again
@@ -73,6 +87,7 @@ class EngineLoop final : public Engine {
   int64_t n_open_ = 0;     // requests accepted and not ended
   int64_t n_waiting_ = 0;  // choices without a place in the batch
   bool draining_ = false, end_all_ = false, stop_ = false;
+  Status broken_;  // why nothing can run any more
 
   std::thread thread_;  // last: it starts when all else is there
 };

@@ -81,12 +81,17 @@ Request make_request(std::vector<int32_t> prompt, SamplingParams sampling = {}, 
   return request;
 }
 
-class EngineTest : public testing::Test {
+// Over a device that runs ahead of the host, and one that does not: nobody can tell the difference.
+class EngineTest : public testing::TestWithParam<bool> {
  protected:
+  ~EngineTest() override { open_gate_ = int64_t{1} << 40; }
+
   void start(EngineOptions options = {}, std::function<void(fake::FakeExecutor&)> prepare = {}) {
     options.max_batch = std::min(options.max_batch, kLimits.max_batch);
     options.max_step_tokens = std::min(options.max_step_tokens, kLimits.max_step_tokens);
-    auto executor = std::make_unique<fake::FakeExecutor>(kLimits);
+    ExecutorLimits limits = kLimits;
+    limits.runs_ahead = GetParam();
+    auto executor = std::make_unique<fake::FakeExecutor>(limits);
     if (prepare) prepare(*executor);
     auto engine = Engine::create(std::move(executor), options);
     ASSERT_TRUE(engine.ok()) << engine.status().message();
@@ -110,7 +115,7 @@ class EngineTest : public testing::Test {
   // Lets the engine compute at most as many steps as were granted.
   std::function<void(fake::FakeExecutor&)> gated() {
     return [this](fake::FakeExecutor& executor) {
-      executor.before_step = [this] {
+      executor.during_step = [this] {
         while (open_gate_.load() == 0) std::this_thread::yield();
         --open_gate_;
       };
@@ -123,7 +128,7 @@ class EngineTest : public testing::Test {
 
 const SamplingParams kEndless = {.max_tokens = 100'000, .ignore_eos = true};
 
-TEST_F(EngineTest, AnswersARequest) {
+TEST_P(EngineTest, AnswersARequest) {
   start();
   const Request request = make_request({5, 6, 7}, {.temperature = 0, .max_tokens = 20, .ignore_eos = true});
   auto client = submit(request);
@@ -141,7 +146,7 @@ TEST_F(EngineTest, AnswersARequest) {
   EXPECT_GT(m.output_tokens_per_second, 0);
 }
 
-TEST_F(EngineTest, TellsTheStopTokenAndKeepsItOutOfTheText) {
+TEST_P(EngineTest, TellsTheStopTokenAndKeepsItOutOfTheText) {
   start();
   // One of the texts below stops at the first token.
   for (int32_t token = 2; token < 60; ++token) {
@@ -157,7 +162,7 @@ TEST_F(EngineTest, TellsTheStopTokenAndKeepsItOutOfTheText) {
   EXPECT_GT(engine_->metrics().finished_stop, 0u);
 }
 
-TEST_F(EngineTest, ChoicesDrawDifferentlyAndSeedsRepeat) {
+TEST_P(EngineTest, ChoicesDrawDifferentlyAndSeedsRepeat) {
   start();
   SamplingParams s{.temperature = 1, .has_seed = true, .seed = 42, .max_tokens = 10, .ignore_eos = true};
   auto a = submit(make_request({5, 6, 7, 8, 9}, s, 3)), b = submit(make_request({5, 6, 7, 8, 9}, s, 3));
@@ -171,7 +176,7 @@ TEST_F(EngineTest, ChoicesDrawDifferentlyAndSeedsRepeat) {
   EXPECT_NE(a->choice(0).ids(), a->choice(1).ids());
 }
 
-TEST_F(EngineTest, RequestsWithoutASeedDrawFromTheEngines) {
+TEST_P(EngineTest, RequestsWithoutASeedDrawFromTheEngines) {
   const SamplingParams s{.temperature = 1, .max_tokens = 10, .ignore_eos = true};
   std::vector<std::vector<int32_t>> outputs;
   for (const uint64_t seed : {1, 1, 2}) {
@@ -188,7 +193,7 @@ TEST_F(EngineTest, RequestsWithoutASeedDrawFromTheEngines) {
   EXPECT_NE(outputs[0], outputs[4]);
 }
 
-TEST_F(EngineTest, Logprobs) {
+TEST_P(EngineTest, Logprobs) {
   start();
   const std::vector<int32_t> prompt = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
   auto client = submit(make_request(
@@ -209,7 +214,7 @@ TEST_F(EngineTest, Logprobs) {
   }
 }
 
-TEST_F(EngineTest, ReportsWhatThePrefixCacheServed) {
+TEST_P(EngineTest, ReportsWhatThePrefixCacheServed) {
   start();
   const Request request = make_request(std::vector<int32_t>(10, 5), {.max_tokens = 1, .ignore_eos = true});
   auto first = submit(request);
@@ -222,7 +227,7 @@ TEST_F(EngineTest, ReportsWhatThePrefixCacheServed) {
   EXPECT_EQ(engine_->metrics().prefix_hits, 8u);
 }
 
-TEST_F(EngineTest, RefusesWhatCannotBeServed) {
+TEST_P(EngineTest, RefusesWhatCannotBeServed) {
   start({.max_context = 20});
   EXPECT_EQ(engine_->max_context(), 20);
   EXPECT_EQ(refusal(make_request({})).code(), StatusCode::kInvalidArgument);
@@ -239,7 +244,7 @@ TEST_F(EngineTest, RefusesWhatCannotBeServed) {
   EXPECT_EQ(longest->choice().finish, FinishReason::kLength);
 }
 
-TEST_F(EngineTest, RefusesOptionsThatTheModelWasNotLoadedFor) {
+TEST_P(EngineTest, RefusesOptionsThatTheModelWasNotLoadedFor) {
   const auto code = [](EngineOptions options) {
     return Engine::create(std::make_unique<fake::FakeExecutor>(kLimits), options).status().code();
   };
@@ -251,7 +256,7 @@ TEST_F(EngineTest, RefusesOptionsThatTheModelWasNotLoadedFor) {
   EXPECT_EQ(code({.max_batch = 8, .max_step_tokens = 32, .max_context = 200}), StatusCode::kOk);
 }
 
-TEST_F(EngineTest, AFullQueueRefuses) {
+TEST_P(EngineTest, AFullQueueRefuses) {
   start({.max_batch = 1, .max_waiting = 2}, gated());
   auto running = submit(make_request({5}, {.max_tokens = 2, .ignore_eos = true}));
   open_gate_ = 1;
@@ -265,7 +270,7 @@ TEST_F(EngineTest, AFullQueueRefuses) {
   submit(make_request({5}))->wait();
 }
 
-TEST_F(EngineTest, CancelsWaitingAndRunningRequests) {
+TEST_P(EngineTest, CancelsWaitingAndRunningRequests) {
   start({.max_batch = 1}, gated());
   RequestId running_id = 0, waiting_id = 0;
   auto running = submit(make_request({5}, kEndless), &running_id);
@@ -285,7 +290,7 @@ TEST_F(EngineTest, CancelsWaitingAndRunningRequests) {
   EXPECT_EQ(engine_->metrics().finished_cancelled, 2u);
 }
 
-TEST_F(EngineTest, CancelsOneChoice) {
+TEST_P(EngineTest, CancelsOneChoice) {
   start();
   RequestId id = 0;
   auto client = submit(make_request({5}, {.max_tokens = 150, .ignore_eos = true}, 2), &id);
@@ -299,7 +304,7 @@ TEST_F(EngineTest, CancelsOneChoice) {
   EXPECT_EQ(engine_->metrics().finished_stop, 1u);
 }
 
-TEST_F(EngineTest, CallbacksMayCancelAndSubmit) {
+TEST_P(EngineTest, CallbacksMayCancelAndSubmit) {
   start();
   auto second = std::make_shared<Client>(1), first = std::make_shared<Client>(1);
   Request request = make_request({5}, kEndless);
@@ -321,7 +326,7 @@ TEST_F(EngineTest, CallbacksMayCancelAndSubmit) {
   engine_.reset();  // before what its callbacks refer to
 }
 
-TEST_F(EngineTest, BrokenLogitsEndTheRequestAndNoOther) {
+TEST_P(EngineTest, BrokenLogitsEndTheRequestAndNoOther) {
   std::atomic<bool> broken{true};
   start({}, [&](fake::FakeExecutor& executor) { executor.breaks = [&](int32_t) { return broken.load(); }; });
   auto client = submit(make_request({5}));
@@ -335,7 +340,35 @@ TEST_F(EngineTest, BrokenLogitsEndTheRequestAndNoOther) {
   engine_.reset();
 }
 
-TEST_F(EngineTest, DrainWaitsForOpenRequests) {
+TEST_P(EngineTest, ADeviceThatFailsEndsAllRequestsAndTheEngine) {
+  std::atomic<int64_t> steps_left{10};
+  start({.max_batch = 2},
+        [&](fake::FakeExecutor& executor) { executor.fails = [&] { return steps_left-- <= 0; }; });
+  std::vector<std::shared_ptr<Client>> clients;
+  for (int32_t i = 0; i < 5; ++i) clients.push_back(submit(make_request({5}, kEndless, 1 + i % 2)));
+  for (auto& client : clients) {
+    client->wait();
+    EXPECT_EQ(client->choice().finish, FinishReason::kError);
+    EXPECT_NE(client->choice().error.find("the device failed"), std::string::npos);
+  }
+  EXPECT_FALSE(engine_->status().ok());
+  EXPECT_EQ(refusal(make_request({5})).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(engine_->metrics().running, 0);
+  engine_->drain(milliseconds(0));
+  engine_.reset();
+}
+
+TEST_P(EngineTest, PenaltiesKnowEveryTokenBeforeTheyAreApplied) {
+  start();
+  const SamplingParams s{.temperature = 0, .presence_penalty = 1, .max_tokens = 30, .ignore_eos = true};
+  auto with = submit(make_request({5}, s)), without = submit(make_request({5}, kEndless));
+  with->wait();
+  EXPECT_EQ(with->choice().ids(), fake::expected_output(make_request({5}, s), 0, kLimits, 200).tokens);
+  without->wait();
+  EXPECT_EQ(without->choice().finish, FinishReason::kLength);
+}
+
+TEST_P(EngineTest, DrainWaitsForOpenRequests) {
   start();
   auto client = submit(make_request({5}, {.max_tokens = 100, .ignore_eos = true}));
   engine_->drain(std::chrono::seconds(60));
@@ -344,9 +377,9 @@ TEST_F(EngineTest, DrainWaitsForOpenRequests) {
   engine_->drain(milliseconds(0));  // again
 }
 
-TEST_F(EngineTest, DrainCancelsWhenTheTimeIsOver) {
+TEST_P(EngineTest, DrainCancelsWhenTheTimeIsOver) {
   start({.max_batch = 2}, [](fake::FakeExecutor& executor) {
-    executor.before_step = [] { std::this_thread::sleep_for(milliseconds(2)); };
+    executor.during_step = [] { std::this_thread::sleep_for(milliseconds(2)); };
   });
   std::vector<std::shared_ptr<Client>> clients;
   for (int32_t i = 0; i < 5; ++i) clients.push_back(submit(make_request({5}, kEndless)));
@@ -354,7 +387,7 @@ TEST_F(EngineTest, DrainCancelsWhenTheTimeIsOver) {
   for (auto& client : clients) EXPECT_EQ(client->choice().finish, FinishReason::kCancelled);
 }
 
-TEST_F(EngineTest, DestructionEndsOpenRequests) {
+TEST_P(EngineTest, DestructionEndsOpenRequests) {
   start({.max_batch = 2});
   std::vector<std::shared_ptr<Client>> clients;
   for (int32_t i = 0; i < 20; ++i) clients.push_back(submit(make_request({5}, kEndless, 1 + i % 3)));
@@ -368,7 +401,7 @@ TEST_F(EngineTest, DestructionEndsOpenRequests) {
   }
 }
 
-TEST_F(EngineTest, DestructionAtAnyMoment) {
+TEST_P(EngineTest, DestructionAtAnyMoment) {
   for (int32_t i = 0; i < 50; ++i) {
     start();
     auto client = submit(make_request({5}, kEndless));
@@ -378,7 +411,7 @@ TEST_F(EngineTest, DestructionAtAnyMoment) {
   }
 }
 
-TEST_F(EngineTest, AnIdleEngineUsesNoCpu) {
+TEST_P(EngineTest, AnIdleEngineUsesNoCpu) {
   start();
   submit(make_request({5}))->wait();
   std::this_thread::sleep_for(milliseconds(20));
@@ -387,7 +420,7 @@ TEST_F(EngineTest, AnIdleEngineUsesNoCpu) {
   EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.05);
 }
 
-TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
+TEST_P(EngineTest, ManyThreadsSubmitAndCancel) {
   start({.max_waiting = 20});
   std::atomic<int64_t> n_answered{0}, n_refused{0};
   std::atomic<bool> stop{false};
@@ -440,6 +473,9 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
   EXPECT_GT(n_answered, 40);
   EXPECT_EQ(engine_->metrics().kv_pages_used, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, EngineTest, testing::Bool(),
+                         [](const auto& device) { return device.param ? "Ahead" : "InStep"; });
 
 }  // namespace
 }  // namespace octet

@@ -48,22 +48,39 @@ class FakeExecutor final : public Executor {
 
   ExecutorLimits limits() const override { return limits_; }
 
-  void step(const ForwardBatch& batch, const SamplingBatch& sampling,
-            std::span<SampledToken> sampled) override {
-    if (before_step) before_step();
+  // A device that runs ahead works in order, so the step is done here and now; what it sampled is told by
+  // wait() alone.
+  void launch(const ForwardBatch& batch, const SamplingBatch& sampling,
+              std::span<SampledToken> sampled) override {
     check_shape(batch, sampling, sampled);
+    OCTET_CHECK(n_open_ < (limits_.runs_ahead ? 2 : 1));
     for (int32_t i = 0; i < batch.n_tokens(); ++i)
-      cache_[batch.slots[i]] = {batch.token_ids[i], batch.positions[i]};
+      cache_[batch.slots[i]] = {known_id(batch.token_ids[i]), batch.positions[i]};
+    Open& step = open_[(oldest_ + n_open_++) % 2];
+    step.out = sampled;
+    step.tokens.resize(sampled.size());
     for (int32_t r = 0; r < batch.n_logits(); ++r) {
       const uint64_t hash = hash_context(batch, batch.logit_rows[r]);
       const SamplingRow& row = sampling.rows[r];
       const auto biases = std::span(sampling.biases).subspan(row.bias_begin, row.bias_end - row.bias_begin);
-      sampled[r] = sample(hash, row, biases);
+      step.tokens[r] = sample(hash, row, biases);
     }
+    last_sampled_ = step.tokens;
     ++n_steps;
   }
 
-  std::function<void()> before_step;
+  Status wait() override {
+    OCTET_CHECK(n_open_ > 0);
+    if (during_step) during_step();
+    Open& step = open_[oldest_];
+    std::ranges::copy(step.tokens, step.out.begin());
+    oldest_ = 1 - oldest_;
+    --n_open_;
+    return fails && fails() ? internal_error("out of order") : Status();
+  }
+
+  std::function<void()> during_step;    // the step takes as long as this does
+  std::function<bool()> fails;          // the device, from a wait() on
   std::function<bool(int32_t)> breaks;  // true for tokens that come out of broken logits
   int64_t n_steps = 0;
 
@@ -71,6 +88,18 @@ class FakeExecutor final : public Executor {
   struct Slot {
     int32_t token = -1, position = -1;
   };
+
+  struct Open {
+    std::span<SampledToken> out;
+    std::vector<SampledToken> tokens;
+  };
+
+  int32_t known_id(int32_t token_id) const {
+    if (token_id >= 0) return token_id;
+    OCTET_CHECK(limits_.runs_ahead) << "nothing is unknown to the host here";
+    const int32_t id = last_sampled_.at(static_cast<size_t>(-1 - token_id)).token;
+    return id < 0 ? 0 : id;  // of a broken row: any token will do
+  }
 
   void check_shape(const ForwardBatch& batch, const SamplingBatch& sampling,
                    std::span<SampledToken> sampled) const {
@@ -82,6 +111,12 @@ class FakeExecutor final : public Executor {
     OCTET_CHECK(batch.query_start.front() == 0 && batch.query_start.back() == batch.n_tokens());
     OCTET_CHECK(static_cast<int32_t>(batch.page_table.size()) == batch.n_seqs() * batch.page_table_stride);
     OCTET_CHECK(sampling.rows.size() == sampled.size() && batch.logit_rows.size() == sampled.size());
+    for (const SamplingRow& row : sampling.rows) {  // penalties count every token that was generated
+      uint64_t n_counted = 0;
+      for (int32_t i = row.penalty_begin; i < row.penalty_end; ++i)
+        n_counted += static_cast<uint64_t>(sampling.penalties[i].output_count);
+      OCTET_CHECK(row.penalty_begin == row.penalty_end || n_counted == row.n_generated);
+    }
     for (int32_t s = 0; s < batch.n_seqs(); ++s) {
       const int32_t last = batch.query_start[s + 1] - 1;
       OCTET_CHECK(last >= batch.query_start[s] && batch.context_lens[s] == batch.positions[last] + 1);
@@ -132,6 +167,9 @@ class FakeExecutor final : public Executor {
 
   const ExecutorLimits limits_;
   std::vector<Slot> cache_;  // [n_pages * page_size]
+  Open open_[2];
+  int32_t oldest_ = 0, n_open_ = 0;
+  std::vector<SampledToken> last_sampled_;
 };
 
 struct ExpectedOutput {

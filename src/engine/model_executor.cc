@@ -14,14 +14,19 @@ ExecutorLimits ModelExecutor::limits() const {
   limits.max_context = model_.max_context();
   limits.vocab_size = model_.config().vocab_size;
   limits.eos_ids = model_.config().eos_ids;
+  limits.runs_ahead = model_.ops().info().runs_ahead;
   return limits;
 }
 
-void ModelExecutor::step(const ForwardBatch& batch, const SamplingBatch& sampling,
-                         std::span<SampledToken> sampled) {
+void ModelExecutor::launch(const ForwardBatch& batch, const SamplingBatch& sampling,
+                           std::span<SampledToken> sampled) {
   const View logits = model_.forward(batch);
   if (!sampled.empty()) model_.ops().sample(logits, sampling, sampled.data());
-  OCTET_CHECK(model_.ops().synchronize().ok());
+  fences_[n_launched_++ % kMaxFences] = model_.ops().fence();
+}
+
+Status ModelExecutor::wait() {
+  return model_.ops().wait(fences_[n_waited_++ % kMaxFences]);
 }
 
 }  // namespace octet

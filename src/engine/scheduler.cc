@@ -43,9 +43,11 @@ Scheduler::Scheduler(SchedulerLimits limits, BlockManager& pages)
               pages.pages_for(limits_.max_context) <= pages.n_pages());
   running_.reserve(limits_.max_batch);
   results_.reserve(limits_.max_batch);
-  plan_.entries.reserve(limits_.max_batch);
-  plan_.admitted.reserve(limits_.max_batch);
-  plan_.preempted.reserve(limits_.max_batch);
+  for (StepPlan& plan : plans_) {
+    plan.entries.reserve(limits_.max_batch);
+    plan.admitted.reserve(limits_.max_batch);
+    plan.preempted.reserve(limits_.max_batch);
+  }
 }
 
 void Scheduler::add(RequestGroup& group) {
@@ -53,35 +55,34 @@ void Scheduler::add(RequestGroup& group) {
 }
 
 void Scheduler::cancel(Sequence& sequence) {
-  OCTET_CHECK(committed_) << "cancel in the middle of a step";
-  if (sequence.state == SequenceState::kWaiting) {
-    erase(waiting_, sequence);
-    sequence.state = SequenceState::kFinished;
-  } else if (sequence.state == SequenceState::kRunning) {
-    finish(sequence);
-    erase(running_, sequence);
-  }
+  if (sequence.state == SequenceState::kRunning) erase(running_, sequence);
+  finish(sequence);
 }
 
 const StepPlan& Scheduler::plan() {
-  OCTET_CHECK(committed_) << "plan before commit";
-  plan_.clear();
+  OCTET_CHECK(n_open_ == 0 || (n_open_ == 1 && may_plan_ahead())) << "plan before commit";
+  StepPlan& plan = newest();
+  plan.clear();
   plan_decodes();
   plan_prefills();
   admit();
-  committed_ = plan_.empty();
-  return plan_;
+  if (!plan.empty()) ++n_open_;
+  return plan;
+}
+
+bool Scheduler::may_plan_ahead() const {
+  return std::ranges::none_of(running_, [](const Sequence* s) { return s->wants_penalties(); });
 }
 
 void Scheduler::plan_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
-    if (sequence.n_left() != 1) continue;
-    while (!pages_.may_append(sequence.table, sequence.n_tokens())) {
+    if (sequence.n_left() != 1 || sequence.will_end(limits_.max_context)) continue;
+    while (!pages_.may_append(sequence.table, sequence.n_planned())) {
       preempt_last();
       if (i == running_.size()) return;  // it was this one
     }
-    pages_.append(sequence.table, sequence.n_tokens());
+    pages_.append(sequence.table, sequence.n_planned());
     push_entry(sequence, 1);
   }
 }
@@ -96,11 +97,13 @@ void Scheduler::plan_prefills() {
 void Scheduler::admit() {
   for (size_t place = 0; place < waiting_.size();) {
     const auto n_running = static_cast<int32_t>(running_.size());
-    if (n_running == limits_.max_batch || plan_.n_tokens == limits_.max_step_tokens ||
-        plan_.n_rows == limits_.max_rows) {
+    const StepPlan& plan = newest();
+    if (n_running == limits_.max_batch || plan.n_tokens == limits_.max_step_tokens ||
+        plan.n_rows == limits_.max_rows) {
       return;
     }
     Sequence& sequence = *waiting_[place];
+    if (sequence.n_in_flight > 0) return;  // preempted while its next token is sampled: that comes first
     if (!is_ready(sequence)) {
       ++place;
       continue;
@@ -117,9 +120,10 @@ void Scheduler::admit(size_t place, Sequence& sequence) {
   if (first_time) sequence.start(limits_.max_context, pages_.page_size());
   sequence.state = SequenceState::kRunning;
   ++sequence.group->n_running;
+  ++sequence.n_admissions;
   sequence.n_computed = pages_.allocate(sequence.text(), sequence.group->max_cached(), sequence.table);
   if (first_time) sequence.n_cached_prompt = sequence.n_computed;
-  plan_.admitted.push_back(&sequence);
+  newest().admitted.push_back(&sequence);
   push_entry(sequence, chunk_that_fits(sequence));
 }
 
@@ -133,13 +137,15 @@ void Scheduler::preempt_last() {
   leave_batch(victim);
   victim.state = SequenceState::kWaiting;
   insert_in_order(waiting_, victim);
-  plan_.preempted.push_back(&victim);
+  newest().preempted.push_back(&victim);
 }
 
 PlanEntry Scheduler::make_entry(Sequence& sequence, int32_t n_tokens) const {
   PlanEntry entry{&sequence, sequence.n_computed, n_tokens};
   const int32_t end = entry.first + n_tokens;
-  entry.samples = end == sequence.n_tokens();
+  entry.samples = end == sequence.n_planned();
+  entry.admission = sequence.n_admissions;
+  if (end > sequence.n_tokens()) entry.input_row = sequence.sampled_row;
   if (sequence.group->wants_prompt_logprobs()) {
     const auto n_known = static_cast<int32_t>(sequence.group->prompt_logprobs.size());
     entry.logprobs_end = std::min(end, sequence.n_prompt - 1);
@@ -150,9 +156,9 @@ PlanEntry Scheduler::make_entry(Sequence& sequence, int32_t n_tokens) const {
 
 // A token more is at most a row more, so taking away as many tokens as there are rows too many comes to an
 // end.
-int32_t Scheduler::chunk_that_fits(Sequence& sequence) const {
-  int32_t n_tokens = std::min(sequence.n_left(), limits_.max_step_tokens - plan_.n_tokens);
-  const int32_t rows_left = limits_.max_rows - plan_.n_rows;
+int32_t Scheduler::chunk_that_fits(Sequence& sequence) {
+  int32_t n_tokens = std::min(sequence.n_left(), limits_.max_step_tokens - newest().n_tokens);
+  const int32_t rows_left = limits_.max_rows - newest().n_rows;
   while (const int32_t excess = std::max(0, make_entry(sequence, n_tokens).n_rows() - rows_left))
     n_tokens -= excess;
   return n_tokens;
@@ -160,26 +166,34 @@ int32_t Scheduler::chunk_that_fits(Sequence& sequence) const {
 
 void Scheduler::push_entry(Sequence& sequence, int32_t n_tokens) {
   const PlanEntry entry = make_entry(sequence, n_tokens);
-  plan_.n_tokens += entry.n_tokens;
-  plan_.n_rows += entry.n_rows();
-  plan_.entries.push_back(entry);
+  StepPlan& plan = newest();
+  plan.n_tokens += entry.n_tokens;
+  plan.n_rows += entry.n_rows();
+  plan.entries.push_back(entry);
+  sequence.n_computed += n_tokens;
+  if (!entry.samples) return;
+  ++sequence.n_in_flight;
+  sequence.sampled_row = plan.n_rows - 1;
 }
 
 std::span<const StepResult> Scheduler::commit(std::span<const SampledToken> sampled) {
-  OCTET_CHECK(!committed_ && static_cast<int32_t>(sampled.size()) == plan_.n_rows);
+  const StepPlan& plan = plans_[oldest_];
+  OCTET_CHECK(n_open_ > 0 && static_cast<int32_t>(sampled.size()) == plan.n_rows);
   results_.clear();
-  for (const PlanEntry& entry : plan_.entries) {
+  for (const PlanEntry& entry : plan.entries) {
     commit_entry(entry, sampled.first(entry.n_rows()));
     sampled = sampled.subspan(entry.n_rows());
   }
   std::erase_if(running_, [](const Sequence* s) { return s->state == SequenceState::kFinished; });
-  committed_ = true;
+  oldest_ = 1 - oldest_;
+  --n_open_;
   return results_;
 }
 
 void Scheduler::commit_entry(const PlanEntry& entry, std::span<const SampledToken> sampled) {
   Sequence& sequence = *entry.sequence;
-  sequence.n_computed += entry.n_tokens;
+  if (entry.samples) --sequence.n_in_flight;
+  if (sequence.state == SequenceState::kFinished) return;  // by the step before, or cancelled
   StepResult result{&sequence};
   if (!keep_prompt_logprobs(entry, sampled)) {
     result.finish = FinishReason::kError;
@@ -192,9 +206,13 @@ void Scheduler::commit_entry(const PlanEntry& entry, std::span<const SampledToke
       result.is_stop_token = result.finish == FinishReason::kStop;
     }
   }
-  if (result.finish != FinishReason::kError) {  // nobody may share what a broken step wrote
-    pages_.publish(sequence.text(), sequence.n_computed, sequence.table);
-    if (sequence.n_computed >= sequence.n_prompt) sequence.group->prompt_done = true;
+  // Nobody may share what a broken step wrote; pages of a sequence that was preempted meanwhile are gone.
+  const bool has_pages =
+      sequence.state == SequenceState::kRunning && entry.admission == sequence.n_admissions;
+  if (result.finish != FinishReason::kError && has_pages) {
+    const int32_t n_computed = entry.first + entry.n_tokens;
+    pages_.publish(sequence.text(), n_computed, sequence.table);
+    if (n_computed >= sequence.n_prompt) sequence.group->prompt_done = true;
   }
   if (result.finish != FinishReason::kNone) finish(sequence);
   if (entry.samples || result.finish != FinishReason::kNone) results_.push_back(result);
@@ -215,7 +233,12 @@ bool Scheduler::keep_prompt_logprobs(const PlanEntry& entry, std::span<const Sam
 }
 
 void Scheduler::finish(Sequence& sequence) {
-  leave_batch(sequence);
+  if (sequence.state == SequenceState::kFinished) return;
+  if (sequence.state == SequenceState::kWaiting) {
+    erase(waiting_, sequence);
+  } else {
+    leave_batch(sequence);
+  }
   sequence.state = SequenceState::kFinished;
 }
 

@@ -15,8 +15,11 @@
 //
 // Rows of logits are a budget, too: prompt_logprobs wants one for every prompt token and gets smaller chunks.
 //
-// plan() moves nothing but pages; commit() alone needs the sampled tokens. For a device the step after can
-// thus be planned on assumed tokens while this one runs, with the same two verbs.
+// One step ahead. commit() alone needs the sampled tokens, so a second step may be planned before the first
+// is committed: while a device runs step n, step n + 1 is planned on the assumption that no sequence ends,
+// its decodes read tokens that only the device knows yet, and then n is committed. What ended by a stop token
+// in n is computed once more in n + 1 for nothing, and dropped there. Pages that n + 1 still writes may be
+// given away before it has run: a device works in order, so the next owner's keys come later.
 #pragma once
 
 #include <cstdint>
@@ -48,13 +51,18 @@ class Scheduler {
  public:
   Scheduler(SchedulerLimits limits, BlockManager& pages);
 
-  void add(RequestGroup& group);    // all its choices wait
-  void cancel(Sequence& sequence);  // between commit and plan; a finished sequence is left alone
+  void add(RequestGroup& group);  // all its choices wait
+  // A finished sequence is left alone. One that stands in an open plan must live until that is committed.
+  void cancel(Sequence& sequence);
 
-  // Empty if and only if nobody waits or runs. Valid until the next call; each plan is committed before it.
+  // Valid until it is committed, which an empty plan need not be. With no open plan, it is empty if and only
+  // if nobody waits or runs; with one, also where all depends on the tokens that it samples.
   const StepPlan& plan();
-  // `sampled`: one for each row of the plan, in order. One result for each sequence that got a token or
-  // broke.
+  // Whether plan() may be called with one plan open: not where a penalty depends on the token in flight.
+  bool may_plan_ahead() const;
+  int32_t n_open() const { return n_open_; }
+  // Of the oldest open plan. `sampled`: one for each of its rows, in order. One result for each sequence that
+  // got a token or broke.
   std::span<const StepResult> commit(std::span<const SampledToken> sampled);
 
   std::span<Sequence* const> running() const { return running_; }
@@ -68,8 +76,9 @@ class Scheduler {
   void admit(size_t place, Sequence& sequence);
   bool is_ready(const Sequence& sequence) const;
   void preempt_last();
+  StepPlan& newest() { return plans_[(oldest_ + n_open_) % 2]; }  // the one that is being made
   PlanEntry make_entry(Sequence& sequence, int32_t n_tokens) const;
-  int32_t chunk_that_fits(Sequence& sequence) const;
+  int32_t chunk_that_fits(Sequence& sequence);
   void push_entry(Sequence& sequence, int32_t n_tokens);
   bool keep_prompt_logprobs(const PlanEntry& entry, std::span<const SampledToken> sampled);
   void commit_entry(const PlanEntry& entry, std::span<const SampledToken> sampled);
@@ -79,9 +88,9 @@ class Scheduler {
   const SchedulerLimits limits_;
   BlockManager& pages_;
   std::vector<Sequence*> running_, waiting_;  // in order
-  StepPlan plan_;
+  StepPlan plans_[2];
+  int32_t oldest_ = 0, n_open_ = 0;
   std::vector<StepResult> results_;
-  bool committed_ = true;
 };
 
 }  // namespace octet

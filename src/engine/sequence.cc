@@ -62,11 +62,10 @@ void Sequence::start(int32_t max_context, int32_t page_size) {
 }
 
 FinishReason Sequence::accept(int32_t token, std::span<const int32_t> eos_ids, int32_t max_context) {
-  if (!must_go_on() && is_stop(token, eos_ids)) return FinishReason::kStop;
+  if (!must_go_on(n_output()) && is_stop(token, eos_ids)) return FinishReason::kStop;
   tokens.push_back(token);
   if (wants_penalties()) penalties.add_output(token);
-  const bool full = n_output() >= sampling().max_tokens || n_tokens() >= max_context;
-  return full ? FinishReason::kLength : FinishReason::kNone;
+  return is_full(n_tokens(), max_context) ? FinishReason::kLength : FinishReason::kNone;
 }
 
 RequestGroup::RequestGroup(RequestId id, Request request_, uint64_t seed)

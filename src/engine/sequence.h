@@ -39,7 +39,11 @@ struct Sequence {
 
   std::vector<int32_t> tokens;  // prompt, then output; empty before the first admission
   int32_t n_prompt = 0;
-  int32_t n_computed = 0;  // leading tokens whose keys and values are in the cache
+  // Leading tokens whose keys and values are in the cache once the planned steps have run.
+  int32_t n_computed = 0;
+  int32_t n_in_flight = 0;   // tokens that planned steps sample: they count, though nobody knows them yet
+  int32_t sampled_row = 0;   // the row of logits that samples the last of those
+  int32_t n_admissions = 0;  // times it came into the batch
   PageTable table;
   PenaltyCounts penalties;
   int32_t n_cached_prompt = 0;  // at the first admission
@@ -51,16 +55,25 @@ struct Sequence {
   const SamplingParams& sampling() const;
   std::span<const int32_t> text() const;  // tokens, or the prompt before the first admission
   int32_t n_tokens() const { return static_cast<int32_t>(text().size()); }
-  int32_t n_left() const { return n_tokens() - n_computed; }  // tokens to compute before the next is sampled
+  int32_t n_planned() const { return n_tokens() + n_in_flight; }
+  int32_t n_left() const { return n_planned() - n_computed; }  // tokens to compute before the next is sampled
   int32_t n_output() const { return n_tokens() - n_prompt; }
   bool wants_penalties() const;
   bool is_stop(int32_t token, std::span<const int32_t> eos_ids) const;
-  bool must_go_on() const { return n_output() < sampling().min_tokens; }  // stop tokens are forbidden
+  // Stop tokens are forbidden as the next output after `n` of them.
+  bool must_go_on(int32_t n) const { return n < sampling().min_tokens; }
+  // The tokens in flight fill it, whatever they are: nothing comes after them.
+  bool will_end(int32_t max_context) const { return n_in_flight > 0 && is_full(n_planned(), max_context); }
 
   // First admission: takes all the memory that the sequence will need for max_context tokens at most.
   void start(int32_t max_context, int32_t page_size);
   // Takes the sampled token; what it means for the sequence. A stop token is not kept.
   FinishReason accept(int32_t token, std::span<const int32_t> eos_ids, int32_t max_context);
+
+ private:
+  bool is_full(int32_t n, int32_t max_context) const {
+    return n - n_prompt >= sampling().max_tokens || n >= max_context;
+  }
 };
 
 struct RequestGroup {

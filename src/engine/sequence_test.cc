@@ -70,9 +70,9 @@ TEST(Sequence, IgnoreEosKeepsStopTokens) {
 
 TEST(Sequence, MinTokensComeBeforeStopTokens) {
   const auto group = make_group({5}, {.max_tokens = 9, .min_tokens = 1});
-  EXPECT_TRUE(group->choices[0].must_go_on());
+  EXPECT_TRUE(group->choices[0].must_go_on(0));
   EXPECT_EQ(group->choices[0].accept(0, kEos, kContext), FinishReason::kNone);
-  EXPECT_FALSE(group->choices[0].must_go_on());
+  EXPECT_FALSE(group->choices[0].must_go_on(1));
   EXPECT_EQ(group->choices[0].accept(0, kEos, kContext), FinishReason::kStop);
 }
 

@@ -2,6 +2,7 @@
 // small. What must hold in every step is checked in every step; what a sequence was given is compared with
 // what it would have got alone.
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <random>
@@ -20,6 +21,7 @@ struct Setting {
   uint64_t seed;
   int32_t n_pages, page_size, max_batch, max_step_tokens, max_rows;
   bool prefix_cache;
+  bool ahead = false;  // a second step is planned before the first is committed
 };
 
 class Simulation {
@@ -34,12 +36,12 @@ class Simulation {
                    setting.max_rows,
                    setting.n_pages * setting.page_size,
                    kVocab,
-                   {0, 1}}),
+                   {0, 1},
+                   setting.ahead}),
         pages_(setting.n_pages, setting.page_size, setting.prefix_cache),
         scheduler_({setting.max_batch, setting.max_step_tokens, setting.max_rows, max_context(), {0, 1}},
                    pages_),
-        builder_(scheduler_.limits(), setting.page_size),
-        sampled_(setting.max_rows) {
+        builder_(scheduler_.limits(), setting.page_size) {
     for (auto& prefix : prefixes_) prefix = random_tokens(uniform(1, max_context() / 2));
   }
 
@@ -54,13 +56,15 @@ class Simulation {
       step();
       ASSERT_FALSE(testing::Test::HasFailure()) << "in step " << n_steps_ << ", seed " << setting_.seed;
     }
+    while (scheduler_.n_open() > 0) commit();  // for nothing: all have ended
     EXPECT_EQ(pages_.n_used(), 0);
     EXPECT_EQ(scheduler_.n_waiting(), 0);
     EXPECT_TRUE(scheduler_.running().empty());
     EXPECT_TRUE(scheduler_.plan().empty());
   }
 
-  int64_t n_steps_ = 0, n_preemptions_ = 0, n_cached_tokens_ = 0, n_cancelled_ = 0, n_compared_ = 0;
+  int64_t n_steps_ = 0, n_preemptions_ = 0, n_cached_tokens_ = 0, n_cancelled_ = 0, n_compared_ = 0,
+          n_ahead_ = 0, n_dropped_ = 0;
 
  private:
   static constexpr int32_t kVocab = 50;
@@ -71,6 +75,10 @@ class Simulation {
     std::unique_ptr<RequestGroup> group;
     std::vector<Output> outputs;
     bool started = false;
+  };
+  struct Launched {
+    std::vector<SampledToken> sampled;
+    std::vector<std::unique_ptr<RequestGroup>> ended;  // it may name them
   };
 
   int32_t uniform(int32_t low, int32_t high) { return std::uniform_int_distribution(low, high)(random_); }
@@ -122,22 +130,43 @@ class Simulation {
       --group.n_open;
       ++n_cancelled_;
     }
-    if (group.n_open == 0) open_.erase(place);
+    if (group.n_open == 0) close(place);
     check_pages();
   }
 
   void step() {
+    if (scheduler_.n_open() > 0 && !scheduler_.may_plan_ahead()) commit();
+    const int32_t n_before = scheduler_.n_open();
     const StepPlan& plan = scheduler_.plan();
     ++n_steps_;
-    EXPECT_EQ(plan.empty(), open_.empty()) << "work, and no progress";
-    if (plan.empty()) return;
-    check_plan(plan);
-    n_preemptions_ += static_cast<int64_t>(plan.preempted.size());
-    builder_.build(plan);
-    const auto sampled = std::span(sampled_).first(plan.n_rows);
-    executor_.step(builder_.batch(), builder_.sampling(), sampled);
-    for (const StepResult& result : scheduler_.commit(sampled)) take(result);
+    EXPECT_TRUE(n_before > 0 || plan.empty() == open_.empty()) << "work, and no progress";
+    if (!plan.empty()) {
+      n_ahead_ += n_before;
+      check_plan(plan);
+      n_preemptions_ += static_cast<int64_t>(plan.preempted.size());
+      builder_.build(plan);
+      Launched& launched = launched_.emplace_back();
+      launched.sampled.resize(plan.n_rows);
+      executor_.launch(builder_.batch(), builder_.sampling(), launched.sampled);
+    }
     check_pages();
+    const int32_t most = setting_.ahead ? 2 : 1;
+    if (scheduler_.n_open() == most || (plan.empty() && scheduler_.n_open() > 0)) commit();
+  }
+
+  void commit() {
+    EXPECT_TRUE(executor_.wait().ok());
+    const Launched launched = std::move(launched_.front());
+    launched_.pop_front();
+    const auto results = scheduler_.commit(launched.sampled);
+    n_dropped_ += static_cast<int64_t>(launched.ended.size());
+    for (const StepResult& result : results) take(result);
+    check_pages();
+  }
+
+  void close(std::map<RequestId, Open>::iterator place) {
+    if (!launched_.empty()) launched_.back().ended.push_back(std::move(place->second.group));
+    open_.erase(place);
   }
 
   void take(const StepResult& result) {
@@ -154,7 +183,7 @@ class Simulation {
     EXPECT_EQ(sequence.state, SequenceState::kFinished);
     ++n_compared_;
     check_prompt_logprobs(group);
-    if (--group.n_open == 0) open_.erase(group.id);
+    if (--group.n_open == 0) close(open_.find(group.id));
   }
 
   void check_prompt_logprobs(const RequestGroup& group) const {
@@ -176,7 +205,8 @@ class Simulation {
     int32_t n_tokens = 0, n_rows = 0;
     for (const PlanEntry& entry : plan.entries) {
       EXPECT_GT(entry.n_tokens, 0);
-      EXPECT_EQ(entry.first, entry.sequence->n_computed);
+      EXPECT_EQ(entry.first + entry.n_tokens, entry.sequence->n_computed);
+      EXPECT_EQ(entry.input_row >= 0, entry.sequence->n_in_flight > 1);
       EXPECT_EQ(entry.sequence->state, SequenceState::kRunning);
       n_tokens += entry.n_tokens;
       n_rows += entry.n_rows();
@@ -187,7 +217,7 @@ class Simulation {
     for (const Sequence* sequence : scheduler_.running()) {
       const bool planned =
           std::ranges::any_of(plan.entries, [&](const auto& e) { return e.sequence == sequence; });
-      EXPECT_TRUE(planned || sequence->n_left() > 1);
+      EXPECT_TRUE(planned || sequence->n_left() > 1 || sequence->will_end(max_context()));
     }
     // The victims are the last in order.
     for (const Sequence* victim : plan.preempted) {
@@ -235,7 +265,7 @@ class Simulation {
   BlockManager pages_;
   Scheduler scheduler_;
   BatchBuilder builder_;
-  std::vector<SampledToken> sampled_;
+  std::deque<Launched> launched_;
   std::vector<int32_t> prefixes_[3];
   std::map<RequestId, Open> open_;
   RequestId last_id_ = 0;
@@ -252,14 +282,18 @@ TEST_P(SchedulerSimulation, KeepsItsPromisesUnderRandomLoad) {
   EXPECT_GT(simulation.n_cancelled_, 100);
   EXPECT_GT(simulation.n_preemptions_, 50);
   EXPECT_EQ(simulation.n_cached_tokens_ > 0, GetParam().prefix_cache);
+  EXPECT_EQ(simulation.n_ahead_ > 1000, GetParam().ahead);
+  EXPECT_EQ(simulation.n_dropped_ > 100, GetParam().ahead);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulation,
-                         testing::Values(Setting{1, 24, 4, 6, 24, 6, true},
-                                         Setting{2, 24, 4, 6, 24, 6, false}, Setting{3, 8, 16, 8, 8, 8, true},
-                                         Setting{4, 64, 2, 16, 64, 20, true},
-                                         Setting{5, 90, 1, 4, 7, 5, true}, Setting{6, 12, 8, 3, 16, 3, true},
-                                         Setting{7, 40, 4, 32, 48, 40, true}));
+INSTANTIATE_TEST_SUITE_P(
+    Seeds, SchedulerSimulation,
+    testing::Values(Setting{1, 24, 4, 6, 24, 6, true}, Setting{2, 24, 4, 6, 24, 6, false},
+                    Setting{3, 8, 16, 8, 8, 8, true}, Setting{4, 64, 2, 16, 64, 20, true},
+                    Setting{5, 90, 1, 4, 7, 5, true}, Setting{6, 12, 8, 3, 16, 3, true},
+                    Setting{7, 40, 4, 32, 48, 40, true}, Setting{8, 24, 4, 6, 24, 6, true, true},
+                    Setting{9, 24, 4, 6, 24, 6, false, true}, Setting{10, 8, 16, 8, 8, 8, true, true},
+                    Setting{11, 64, 2, 16, 64, 20, true, true}, Setting{12, 90, 1, 4, 7, 5, true, true}));
 
 }  // namespace
 }  // namespace octet

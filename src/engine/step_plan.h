@@ -16,6 +16,8 @@ struct PlanEntry {
   int32_t first = 0, n_tokens = 0;
   int32_t logprobs_begin = 0, logprobs_end = 0;
   bool samples = false;
+  int32_t input_row = -1;  // >= 0: its last token is the one that this row of the step before samples
+  int32_t admission = 0;   // of the sequence, when this was planned: its pages are those of that admission
 
   int32_t n_rows() const { return logprobs_end - logprobs_begin + (samples ? 1 : 0); }
 };

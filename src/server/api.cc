@@ -196,6 +196,9 @@ HttpResponse Api::one_model(const HttpRequest& request) {
 }
 
 HttpResponse Api::health(const HttpRequest&) {
+  if (const Status engine = model_.engine.status(); !engine.ok()) {
+    return error_response(api_error(503, engine.message()));
+  }
   HttpResponse response = json_response(state_.draining ? R"({"status":"draining"})" : R"({"status":"ok"})");
   if (state_.draining) response.status = 503;
   return response;

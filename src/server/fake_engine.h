@@ -96,6 +96,7 @@ class FakeEngine final : public Engine {
   Result<RequestId> submit(Request request) override {
     const std::lock_guard lock(mutex_);
     if (draining_) return unavailable("the engine is draining");
+    if (broken_) return unavailable("the fake device broke");
     if (open_.size() >= options_.max_open) return resource_exhausted("the queue is full");
     OCTET_RETURN_IF_ERROR(request.sampling.validate(FakeTokenizer::kSize));
     const RequestId id = next_++;
@@ -125,6 +126,10 @@ class FakeEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     draining_ = true;
   }
+  Status status() const override {
+    const std::lock_guard lock(mutex_);
+    return broken_ ? unavailable("the fake device broke") : Status();
+  }
   EngineMetrics metrics() const override {
     const std::lock_guard lock(mutex_);
     EngineMetrics m = metrics_;
@@ -152,6 +157,11 @@ class FakeEngine final : public Engine {
   void fail_all() {
     const std::lock_guard lock(mutex_);
     fail_ = true;
+  }
+  // The device is gone for good.
+  void fail_device() {
+    const std::lock_guard lock(mutex_);
+    fail_ = broken_ = true;
   }
 
   std::atomic<int> n_cancelled{0}, n_cancelled_choices{0};
@@ -259,7 +269,7 @@ class FakeEngine final : public Engine {
     m.ttft.observe(5);
     return m;
   }();
-  bool stop_ = false, paused_ = false, draining_ = false, fail_ = false;
+  bool stop_ = false, paused_ = false, draining_ = false, fail_ = false, broken_ = false;
   std::thread thread_;  // last: it uses all of the above
 };
 

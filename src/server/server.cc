@@ -166,6 +166,11 @@ void Server::Impl::sweep() {
     std::vector<std::shared_ptr<HttpConnection>> all;
     for (const auto& [key, connection] : connections) all.push_back(connection);
     for (const auto& connection : all) connection->check_deadline(now);
+    if (!state.draining && !model.engine.status().ok()) {
+      log_error("the engine has failed: the server ends once its clients have been told");
+      drain();
+      if (stopping) return;
+    }
     if (state.draining && now >= drain_end) {
       log_warning(fmt::format("drain time is over; {} open connections are closed", connections.size()));
       return shut_down();

@@ -56,7 +56,7 @@ class Server {
   // Callable from any thread, any number of times; both return at once.
   void request_drain();  // new requests get 503; ends when the open ones have, or after drain_timeout
   void stop();           // ends now; open requests are cancelled
-  void wait();           // until one of them is through
+  void wait();           // until one of them is through, or the engine has failed for good
 
  private:
   struct Impl;

@@ -263,6 +263,18 @@ TEST_F(Streaming, SignalsDrainAndThenStop) {
   EXPECT_EQ(engine_->n_cancelled, 1);
 }
 
+TEST_F(Streaming, ADeviceThatFailsEndsTheServerOnceItsClientsKnow) {
+  port();
+  TestClient stream(port());
+  stream.send_request("POST", "/v1/completions", R"({"prompt":"x","max_tokens":4000,"stream":true})");
+  stream.read_until("data: ");
+  engine_->fail_device();
+  EXPECT_NE(stream.read_until("\n\ndata: [DONE]").find("the fake device broke"), std::string::npos);
+  stream.close();
+  server_->wait();
+  EXPECT_THROW(get("/health"), std::exception);
+}
+
 TEST_F(Streaming, ClientsThatComeAndGo) {
   port();
   std::vector<std::thread> threads;

@@ -24,11 +24,12 @@ ALLOWED = {
     "model": ["base/", "tensor/", "formats/", "backend/ops.h", "backend/batch.h", "backend/sampling.h"],
     "engine": ["base/", "text/", "model/", "backend/ops.h", "backend/batch.h", "backend/sampling.h"],
     "server": ["base/", "text/", "engine/", "formats/model_config.h", "formats/hf_config.h", "backend/sampling.h"],
-    "quantize": ["base/", "tensor/", "text/", "formats/", "backend/", "model/"],
-    "eval": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "engine/"],
+    "report": ["base/"],
+    "quantize": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "report/"],
+    "eval": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "engine/", "report/"],
     "bench": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "engine/"],
     "cli": ["base/", "tensor/", "text/", "formats/", "backend/", "backend/reference/", "backend/cpu/", "backend/cuda/", "model/",
-            "engine/", "server/", "quantize/", "eval/", "bench/"],
+            "engine/", "server/", "quantize/", "eval/", "bench/", "report/"],
 }
 # Tests and benches of these may name the backends that exist: an op suite runs over all of them, a model's test needs one.
 BACKENDS = ["backend/reference/", "backend/cpu/", "backend/cuda/"]

@@ -2,7 +2,7 @@
 # Installs what is missing, and only that: Debian packages, and pinned PyPI packages into .deps/ (the system's Python
 # stays as it is). With everything in place it neither touches the network nor takes time.
 #
-#   tools/setup.sh             to build and run
+#   tools/setup.sh             to build and run; also .deps/plotly.min.js, which the build puts into the program
 #   tools/setup.sh --tests     also for `make test`: a browser, and .deps/venv with the packages of requirements-test.txt
 #   tools/setup.sh --fuzz      also clang with libFuzzer, for `make fuzz`
 #   tools/setup.sh --format    also clang-format, for `make format` and `make lint`
@@ -81,8 +81,25 @@ install_requirements() {
   cp "$file" "$venv/"
 }
 
+# plotly.js (MIT) draws the charts of reports: the one file out of the PyPI package plotly, which is not installed.
+fetch_plotly() {
+  [ -e .deps/plotly.min.js ] && return
+  echo "setup: loading plotly.js (10 MB)"
+  local folder
+  folder=$(mktemp -d .deps/plotly.XXXXXX)
+  if ! .deps/venv/bin/python -m pip download --no-deps --require-hashes --no-input --disable-pip-version-check --progress-bar off \
+    -r tools/requirements-plotly.txt -d "$folder" </dev/null >"$log" 2>&1; then
+    rm -rf "$folder"
+    fail "cannot load $(sed 's/ .*//' tools/requirements-plotly.txt) from PyPI (see $log); or put its plotly.min.js at .deps/ yourself"
+  fi
+  .deps/venv/bin/python -m zipfile -e "$folder"/*.whl "$folder"
+  mv "$folder/plotly/package_data/plotly.min.js" .deps/plotly.min.js
+  rm -rf "$folder"
+}
+
 install_packages
 make_venv venv
+fetch_plotly
 for entry in "${venvs[@]}"; do
   make_venv "${entry%%:*}"
   install_requirements "${entry%%:*}" "${entry#*:}"

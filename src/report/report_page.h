@@ -1,0 +1,40 @@
+// A report as one HTML file: text, tables, and charts drawn by plotly.js as SVG. Everything is inside the
+// file; each chart can be saved as an SVG from its toolbar.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace octet {
+
+struct ReportTable {
+  std::string caption;
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;  // each as long as the header; first column left, others right
+};
+
+// What plotly.js takes: a list of traces and a layout. Colours, fonts and margins are the page's unless the
+// layout says otherwise.
+struct ReportChart {
+  std::string caption;
+  nlohmann::ordered_json traces = nlohmann::ordered_json::array();
+  nlohmann::ordered_json layout = nlohmann::ordered_json::object();
+  int height = 380;  // pixels
+};
+
+struct ReportPage {
+  std::string title;
+  std::vector<std::string> paragraphs;
+  std::vector<ReportTable> tables;
+  std::vector<ReportChart> charts;
+  std::string command;  // that made the report
+};
+
+// All texts are plain text; whatever they hold is shown, never interpreted.
+std::string render_html(const ReportPage& page);
+
+std::string escape_html(const std::string& text);
+
+}  // namespace octet

@@ -7,10 +7,10 @@ export JOBS
 
 MODEL := models/smollm2-135m-instruct.gguf
 QUANTIZED := models/smollm2-135m-instruct-int8
-SOURCES = $(shell git ls-files '*.cc' '*.h')
+SOURCES = $(shell git ls-files '*.cc' '*.h' '*.cu' '*.cuh')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build model run test asan tsan fuzz format lint goldens compare-llama-cpp clean distclean
+.PHONY: help setup build cuda model run test asan tsan fuzz format lint goldens compare-llama-cpp clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -20,6 +20,10 @@ setup:
 
 build: setup ## build/octet, the program
 	@tools/build.sh release octet
+
+cuda: setup ## the program and build/liboctet_cuda.so, its backend for NVIDIA's Hopper GPUs (needs nvcc)
+	@tools/build.sh release build.ninja && cmake -S . -B build -DOCTET_CUDA=ON --log-level=WARNING >/dev/null
+	@tools/build.sh release octet octet_cuda
 
 model: $(MODEL) ## SmolLM2-135M-Instruct, 16 bit to be quantized, into models/
 

@@ -19,8 +19,9 @@ def model():
 
 @pytest.fixture(scope="session")
 def octet():
-    def run(*args, code=0, stdin=None):
-        done = subprocess.run([OCTET, *map(str, args)], input=stdin, capture_output=True, text=True, timeout=300)
+    def run(*args, code=0, stdin=None, **environment):
+        done = subprocess.run([OCTET, *map(str, args)], input=stdin, capture_output=True, text=True, timeout=300,
+                              env=os.environ | environment)
         assert done.returncode == code, f"exit code {done.returncode}, expected {code}: {done.stderr}"
         return done
 

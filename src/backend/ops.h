@@ -74,6 +74,7 @@ struct BackendInfo {
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
   int32_t page_size = 16;          // the KV page size it likes best
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
+  bool own_memory = false;  // that memory is for the model alone: the cache may take all that is left
   bool runs_ahead = false;         // ops return before they are done: the host may plan a step while one runs
 };
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/offline.h"
+#include "cli/bench_commands.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 
@@ -146,6 +147,7 @@ void add_bench(CLI::App& app, Action& action) {
   add_output_options(*latency, *largs);
   latency->footer(
       "Example:\n  octet bench latency models/smollm2-135m-instruct.gguf --scheme int8-minmax --threads 2");
+  add_bench_sweep(*bench, action);
   latency->callback([largs, &action] { action = [largs] { return run_latency(*largs); }; });
 }
 

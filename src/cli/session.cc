@@ -9,7 +9,7 @@
 
 namespace octet {
 
-void add_model_options(CLI::App& command, ModelArgs& args) {
+void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   auto* model = command.add_option("MODEL", args.model, "checkpoint: a Hugging Face folder or a .gguf file");
   auto* random =
       command.add_option("--random-weights", args.random_weights,
@@ -17,16 +17,18 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
                          "config.json, or a built-in name such as llama-3.1-8b");
   model->excludes(random);
   ModelOptions& o = args.options;
-  command.add_option("--scheme", o.scheme,
-                     "quantize while loading: bf16, fp16, int8-minmax, fp8 (default: as stored)");
+  if (set == ModelOptionSet::kAll) {
+    command.add_option("--scheme", o.scheme,
+                       "quantize while loading: bf16, fp16, int8-minmax, fp8 (default: as stored)");
+    command.add_option("--kv-dtype", o.kv_dtype, "KV cache: auto, bf16, fp16, int8, fp8")
+        ->capture_default_str();
+    command.add_option("--max-batch", o.max_batch, "sequences in a step")->capture_default_str();
+  }
   command.add_option("--exclude", o.exclude,
                      "with --scheme: regular expression over layers that stay 16 bit");
   command.add_flag("--quantize-head", o.quantize_head, "with --scheme: the output head too");
-  command.add_option("--kv-dtype", o.kv_dtype, "KV cache: auto, bf16, fp16, int8, fp8")
-      ->capture_default_str();
   command.add_option("--kv-memory", args.kv_memory,
                      "memory for the KV cache, such as 2GiB (default: what fits, 4GiB at most)");
-  command.add_option("--max-batch", o.max_batch, "sequences in a step")->capture_default_str();
   command.add_option("--max-step-tokens", o.max_step_tokens, "tokens in a step, prompts in chunks of these")
       ->capture_default_str();
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");

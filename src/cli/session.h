@@ -27,8 +27,10 @@ struct ModelArgs {
   int32_t max_waiting = 1024;
 };
 
-// MODEL, --random-weights, and every option that changes what is loaded and how it runs.
-void add_model_options(CLI::App& command, ModelArgs& args);
+// MODEL, --random-weights, and every option that changes what is loaded and how it runs. A sweep goes over
+// schemes, caches and batch sizes itself.
+enum class ModelOptionSet { kAll, kWithoutVariant };
+void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set = ModelOptionSet::kAll);
 
 // "512MiB", "2GiB", "1.5G", plain bytes. kInvalidArgument names the option.
 Result<int64_t> parse_size(const std::string& option, const std::string& text);

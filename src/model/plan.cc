@@ -9,9 +9,10 @@
 namespace octet {
 namespace {
 
-// Without a size from the user, the cache is never larger than this share of the free memory, nor than
+// Without a size from the user, the cache takes at most this share of the memory that weights and scratch
+// leave: nearly all of a device's own, and of a host's, which others need too, half, but no more than
 // kMaxDefaultKv.
-constexpr double kDefaultKvShare = 0.5;
+constexpr double kDeviceKvShare = 0.96, kHostKvShare = 0.5;
 constexpr int64_t kMaxDefaultKv = int64_t{4} << 30;
 
 std::string mebibytes(int64_t bytes) {
@@ -92,9 +93,11 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   if (options.kv_bytes > 0) {
     pages = std::min(pages, options.kv_bytes / page_bytes);
   } else {
-    int64_t bytes = kMaxDefaultKv;
+    const bool own = ops.info().own_memory;
+    const double share = own ? kDeviceKvShare : kHostKvShare;
+    int64_t bytes = own ? available : kMaxDefaultKv;
     if (available > 0)
-      bytes = std::min(bytes, static_cast<int64_t>(kDefaultKvShare * static_cast<double>(available - fixed)));
+      bytes = std::min(bytes, static_cast<int64_t>(share * static_cast<double>(available - fixed)));
     pages = std::min(pages, std::max<int64_t>(bytes / page_bytes, 0));
   }
   if (options.max_context == 0 && pages > 0 && pages < one_sequence) {  // the context follows what fits

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 COMMANDS = [["quantize"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
-            ["bench", "latency"], ["devices"], ["completion"]]
+            ["bench", "latency"], ["bench", "sweep"], ["devices"], ["completion"]]
 GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]
 
 
@@ -107,6 +107,22 @@ def test_bench_throughput_reports_every_field(octet, quantized):
         assert field in result
     assert result["output_tokens"] == 32 and result["input_tokens"] == 128
     assert result["total_tok_s"] > result["output_tok_s"] > 0
+
+
+def test_bench_sweep_goes_on_where_it_stopped(octet, model, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    sweep = ["bench", "sweep", model, "--schemes", "bf16,int8-minmax", "--workloads", "16/4,4/8", "--max-batches", "1,2",
+             "--requests-per-sequence", "1", "--output", rows]
+    table = octet(*sweep).stdout
+    first = rows.read_text().splitlines()
+    assert len(first) == 8 and table.count("int8-minmax") == 4
+    rows.write_text("\n".join(first[:3]) + "\n" + first[3][:40])  # interrupted in the middle of a row
+    octet(*sweep, "--json")
+    again = rows.read_text().splitlines()
+    assert again[:3] == first[:3] and len(again) == 8
+    assert {json.loads(row)["cell"] for row in again} == {json.loads(row)["cell"] for row in first}
+    rows.write_text("not a row\n" + first[0] + "\n")
+    assert "line 1" in error_line(octet(*sweep, code=1))
 
 
 def test_random_weights(octet):

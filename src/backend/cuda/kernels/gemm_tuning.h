@@ -1,0 +1,56 @@
+// Which plan a product gets: found by timing the candidates at start, kept in a file.
+#pragma once
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <cuda_runtime_api.h>
+
+#include "backend/cuda/kernels/gemm_plan.h"
+
+namespace octet::cuda {
+
+// A linear layer's shape, as the tuner sees it.
+struct GemmShape {
+  QType type = QType::kFp8;
+  int64_t n = 0, k = 0;
+  bool f32_out = false;  // the head
+  auto operator<=>(const GemmShape&) const = default;
+};
+
+class GemmPlans {
+ public:
+  explicit GemmPlans(const GemmPolicy& policy) : policy_(policy) {}
+
+  // The tuned plan of the bucket that m falls into, else the first candidate.
+  GemmPlan find(const GemmProblem& problem) const;
+  void set(const GemmShape& shape, int64_t bucket, const GemmPlan& plan, float us);
+  bool has(const GemmShape& shape, int64_t bucket) const;
+
+  // Text, a line a product. `device` and the build's own version of the kernels must match, or load refuses.
+  // Errors: kNotFound, kInvalidArgument with file and line; plans read before the error are dropped.
+  Status load(const std::string& path, const std::string& device);
+  // Written beside and renamed: a reader never sees half a file.
+  Status save(const std::string& path, const std::string& device) const;
+  // "fp8 6144x4096: m<=8 stream 64x8 ... 10.2 us; ..." a line a shape.
+  std::vector<std::string> describe() const;
+
+  const GemmPolicy& policy() const { return policy_; }
+
+ private:
+  struct Entry {
+    GemmPlan plan;
+    float us = 0;
+  };
+  GemmPolicy policy_;
+  std::map<std::tuple<QType, int64_t, int64_t, int64_t>, Entry> plans_;  // type, n, k, bucket
+};
+
+// Times the candidates of every shape and bucket that `plans` lacks, on memory of its own (freed again),
+// weights rotated so that L2 is cold, launches chained as in a step. Errors: kResourceExhausted, or what a
+// kernel did.
+Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream);
+
+}  // namespace octet::cuda

@@ -27,11 +27,14 @@ namespace octet {
 struct LinearWeights {
   int64_t n = 0, k = 0;
   QuantScheme scheme;
-  const void* data = nullptr;          // [n, k] codes of scheme.weight.type (bf16/f16/f32 bits, int8, e4m3)
-  const float* scale = nullptr;        // [n] kChannel, [1] kTensor, null for 16 and 32 bit
-  const float* bias = nullptr;         // [n] or null
-  const float* input_scale = nullptr;  // [1] where the input is static, else null
-  const int32_t* input_zero_point = nullptr;
+  const void* data =
+      nullptr;  // [n, code_bytes(k)] codes of scheme.weight.type (bf16/f16/f32 bits, int8, e4m3, int4)
+  const float* scale = nullptr;  // [n] kChannel, [1] kTensor, [n, groups] kGroup, null for 16 and 32 bit
+  const float* bias = nullptr;   // [n] or null
+  // [1] where the input is static, else null. A QView brings the same values in the backend's memory: these
+  // are for backends that fold them into their own copy of the weight.
+  const float* input_scale = nullptr;
+  const int32_t* input_zero_point = nullptr;  // where it has one, in [-128, 127]
 };
 
 // The same weight in the backend's own layout (tile order, swizzle, column sums: private to the backend).
@@ -55,8 +58,10 @@ struct AttentionSpec {
 struct KvLayer {
   void* data = nullptr;  // [n_pages] pages of kv_page_bytes each
   KvQuant quant;
-  int32_t page_size = 0;           // tokens a page
-  float k_scale = 0, v_scale = 0;  // static scales of int8/fp8; 0: dynamic, one a token and head
+  int32_t page_size = 0;  // tokens a page
+  const float* k_scale =
+      nullptr;  // [n_kv_heads] where quant is 8 bit and static, in the backend's memory; else null
+  const float* v_scale = nullptr;
 };
 
 // Rotation by position, and the norms some families apply to single heads before it.
@@ -74,7 +79,7 @@ struct BackendInfo {
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
   int32_t page_size = 16;          // the KV page size it likes best
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
-  bool own_memory = false;  // that memory is for the model alone: the cache may take all that is left
+  bool own_memory = false;         // that memory is for the model alone: the cache may take all that is left
   bool runs_ahead = false;         // ops return before they are done: the host may plan a step while one runs
 };
 
@@ -137,8 +142,10 @@ class Ops {
   virtual void add_norm(const View& x, const View* delta, const float* gamma, float eps,
                         const QView& out) = 0;
 
-  // d = (a . w^T) * a_scale[row] * w_scale[col] + bias. a [m, k] in w.scheme.input's form, d [m, n]
-  // activation type.
+  // d = (a . w^T) * a_scale[row] * w_scale[col] + bias, a zero point of a taken off its codes first. a [m, k]
+  // in w.scheme.input's form, d [m, n] activation type.
+  //   kGroup      the sum over each group of columns has its own w_scale
+  //   outliers    d += (outliers . w^T) * w_scale[col]: their products are those of 16-bit values
   virtual void linear(const QView& a, const PackedLinear& w, const View& d) = 0;
 
   // qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: normalizes (where given) and rotates q and k, writes

@@ -105,7 +105,7 @@ TEST_P(AllocationOps, AStepAllocatesNothing) {
         const DeviceQuantized a(*ops, form.args, n_tokens, hidden);
         const DeviceArray<float> table(*ops, 10 * hidden), gamma(*ops, hidden), cos_sin(*ops, 2048 * 32);
         const DeviceArray<uint8_t> pool(*ops, 4 * 128 * ops->kv_page_bytes(spec, {cache}, 16));
-        const KvLayer kv{pool.data(), {cache}, 16, 0, 0};
+        const KvLayer kv{pool.data(), {cache}, 16, nullptr, nullptr};
         SamplingBatch sampling;
         for (int32_t i = 0; i < n_logits; ++i) {
           sampling.rows.push_back({.temperature = 0.5f * static_cast<float>(i),

@@ -14,12 +14,22 @@ constexpr int32_t kMaxContext = 1400;
 
 struct Cache {
   const char* name;
-  QType type;
-  float k_scale = 0, v_scale = 0;
+  KvQuant quant;
+  float k_scale = 0, v_scale = 0;  // of the first head; the others' grow
+  // [2, heads] of K, then of V
+  std::vector<float> scales(int32_t heads) const {
+    std::vector<float> all;
+    for (const float scale : {k_scale, v_scale}) {
+      for (int32_t h = 0; h < heads; ++h) all.push_back(scale * (1 + 0.125f * static_cast<float>(h)));
+    }
+    return all;
+  }
 };
-const Cache kCaches[] = {{"bf16", QType::kBF16}, {"fp16", QType::kF16},
-                         {"int8", QType::kInt8}, {"int8_static", QType::kInt8, 0.031f, 0.027f},
-                         {"fp8", QType::kFp8},   {"fp8_static", QType::kFp8, 0.011f, 0.0083f}};
+const Cache kCaches[] = {
+    {"bf16", {QType::kBF16}}, {"fp16", {QType::kF16}},
+    {"int8", {QType::kInt8}}, {"int8_static", {QType::kInt8, false}, 0.031f, 0.027f},
+    {"fp8", {QType::kFp8}},   {"fp8_static", {QType::kFp8, false}, 0.011f, 0.0083f},
+};
 
 AttentionSpec heads(int32_t n_heads, int32_t n_kv_heads, int32_t head_dim, int32_t window = 0) {
   return {n_heads, n_kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim)), window};
@@ -40,9 +50,11 @@ class Feeder {
         lengths_(n_seqs),
         cos_sin_(ops, angles(spec, turning)),
         pool_(ops, std::vector<uint8_t>(static_cast<size_t>(n_seqs) * pages_each() *
-                                            ops.kv_page_bytes(spec, {cache.type}, page_size_),
-                                        0xff)) {
-    kv_ = {pool_.data(), {cache.type}, page_size_, cache.k_scale, cache.v_scale};
+                                            ops.kv_page_bytes(spec, cache.quant, page_size_),
+                                        0xff)),
+        scales_(ops, cache.scales(spec.n_kv_heads)) {
+    kv_ = {pool_.data(), cache.quant, page_size_, nullptr, nullptr};
+    if (!cache.quant.dynamic) kv_.k_scale = scales_.data(), kv_.v_scale = scales_.data() + spec.n_kv_heads;
     rope_.cos_sin = cos_sin_.data();
     pages_.resize(static_cast<size_t>(n_seqs) * pages_each());
     std::iota(pages_.begin(), pages_.end(), 0);
@@ -114,6 +126,7 @@ class Feeder {
   std::vector<int32_t> lengths_, pages_;
   DeviceArray<float> cos_sin_;
   DeviceArray<uint8_t> pool_;
+  DeviceArray<float> scales_;
   KvLayer kv_;
   RopeSpec rope_;
   float largest_value_ = 0;
@@ -163,7 +176,7 @@ TEST_P(AttentionOps, AgreesWithTheReference) {
     const auto reference = make_reference_ops();
     for (const Cache& cache : kCaches) {
       Feeder feeder(*ops, c.spec, cache, 4, false), expected(*reference, c.spec, cache, 4, false);
-      const bool in_bf16 = GetParam().bf16_products && cache.type != QType::kF16;
+      const bool in_bf16 = GetParam().bf16_products && cache.quant.type != QType::kF16;
       for (size_t s = 0; s < c.steps.size(); ++s) {
         std::vector<float> q, expected_q;
         const auto actual = feeder.step(c.steps[s], &q),
@@ -227,7 +240,7 @@ TEST_P(AttentionOps, EncodesForItsConsumer) {
   }
   const DeviceArray<float> cos_sin(*ops, std::vector<float>(n * 32, 0.5f));
   const DeviceArray<uint8_t> pool(*ops, 3 * ops->kv_page_bytes(spec, {}, 16));
-  const KvLayer kv{pool.data(), {}, 16, 0, 0};
+  const KvLayer kv{pool.data(), {}, 16, nullptr, nullptr};
   const DeviceMatrix qkv(*ops, n, width, random_values(n * width, 3)), q(*ops, n, q_width),
       out(*ops, n, q_width);
   const BatchView view = ops->stage(batch);

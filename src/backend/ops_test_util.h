@@ -126,7 +126,11 @@ inline std::vector<ActivationForm> activation_forms() {
           {"int8_token", {QType::kInt8, QScale::kToken, true}},
           {"int8_tensor", {QType::kInt8, QScale::kTensor}},
           {"int8_tensor_asymmetric", {QType::kInt8, QScale::kTensor, false, false}},
+          {"int8_token_outliers",
+           {.type = QType::kInt8, .scale = QScale::kToken, .dynamic = true, .outlier = 2.5f}},
           {"fp8_token", {QType::kFp8, QScale::kToken, true}},
+          {"fp8_token_limited",
+           {.type = QType::kFp8, .scale = QScale::kToken, .dynamic = true, .absmax_limit = 1.5f}},
           {"fp8_tensor", {QType::kFp8, QScale::kTensor}}};
 }
 
@@ -139,6 +143,8 @@ struct DeviceQuantized {
   DeviceArray<uint8_t> codes;
   DeviceArray<float> scales;
   DeviceArray<int32_t> zero_point;
+  DeviceArray<uint16_t> outliers;
+  DeviceArray<int32_t> outlier_count;
 
   DeviceQuantized(Ops& ops, const QuantArgs& form, int64_t n_rows, int64_t n_cols)
       : args(form),
@@ -146,7 +152,9 @@ struct DeviceQuantized {
         cols(n_cols),
         codes(ops, std::vector<uint8_t>(n_rows * (n_cols + kGap) * qtype_bytes(form.type), kFill)),
         scales(ops, std::vector<float>(n_rows, form.type == QType::kFp8 ? 0.0043f : 0.0171f)),
-        zero_point(ops, std::vector<int32_t>(1, -37)) {}
+        zero_point(ops, std::vector<int32_t>(1, -37)),
+        outliers(ops, std::vector<uint16_t>(form.outlier > 0 ? n_rows * (n_cols + kGap) : 0, kFill)),
+        outlier_count(ops, std::vector<int32_t>(form.outlier > 0 ? n_rows : 0, -1)) {}
   QView view() const {
     return {codes.data(),
             args,
@@ -154,7 +162,9 @@ struct DeviceQuantized {
             cols,
             cols + kGap,
             args.quantized() ? scales.data() : nullptr,
-            args.symmetric ? nullptr : zero_point.data()};
+            args.symmetric ? nullptr : zero_point.data(),
+            args.outlier > 0 ? outliers.data() : nullptr,
+            args.outlier > 0 ? outlier_count.data() : nullptr};
   }
 };
 
@@ -165,6 +175,8 @@ inline void expect_encoded(const std::vector<float>& x, const DeviceQuantized& a
   const DeviceQuantized expected(*reference, actual.args, actual.rows, actual.cols);
   for (int64_t r = 0; r < actual.rows; ++r) encode_row(&x[r * actual.cols], expected.view(), r);
   EXPECT_EQ(actual.scales.host(), expected.scales.host()) << what;
+  EXPECT_EQ(actual.outliers.host(), expected.outliers.host()) << what;
+  EXPECT_EQ(actual.outlier_count.host(), expected.outlier_count.host()) << what;
   const auto a = actual.codes.host(), e = expected.codes.host();  // with the gaps, which nobody may touch
   size_t different = 0;
   for (size_t i = 0; i < a.size(); ++i) different += a[i] != e[i];

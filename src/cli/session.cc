@@ -18,14 +18,20 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   model->excludes(random);
   ModelOptions& o = args.options;
   if (set == ModelOptionSet::kAll) {
-    command.add_option("--scheme", o.scheme,
-                       "quantize while loading: bf16, fp16, int8-minmax, fp8 (default: as stored)");
+    command.add_option(
+        "--scheme", o.scheme,
+        "quantize while loading: bf16, fp16, int8-minmax, fp8, llm-int8[:6], w8a16, w8a16-fp8, "
+        "w4a16[:128] (default: as stored)");
     command.add_option("--kv-dtype", o.kv_dtype, "KV cache: auto, bf16, fp16, int8, fp8")
         ->capture_default_str();
     command.add_option("--max-batch", o.max_batch, "sequences in a step")->capture_default_str();
   }
   command.add_option("--exclude", o.exclude,
                      "with --scheme: regular expression over layers that stay 16 bit");
+  command
+      .add_option("--override", o.overrides,
+                  "with --scheme: REGEX=SCHEME, layers in another scheme; the last that matches wins")
+      ->allow_extra_args(false);
   command.add_flag("--quantize-head", o.quantize_head, "with --scheme: the output head too");
   command.add_option("--kv-memory", args.kv_memory,
                      "memory for the KV cache, such as 2GiB (default: what fits, 4GiB at most)");

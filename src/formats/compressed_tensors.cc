@@ -186,7 +186,13 @@ Result<std::optional<KvQuant>> read_kv_scheme(const JsonFields& fields) {
   if (words.bits != 8 || (words.type != "int" && words.type != "float") || !words.symmetric) {
     return unsupported(where + ": expected symmetric int8 or float8, found " + words.text());
   }
-  return std::optional(KvQuant{words.type == "int" ? QType::kInt8 : QType::kFp8});
+  if (!words.dynamic && words.strategy != "tensor" && words.strategy != "attn_head") {
+    return unsupported(where + ": expected static scales for each tensor or attn_head, found " +
+                       words.text());
+  }
+  return std::optional(KvQuant{.type = words.type == "int" ? QType::kInt8 : QType::kFp8,
+                               .dynamic = words.dynamic,
+                               .per_head = words.strategy == "attn_head"});
 }
 
 Status check_method(JsonFields& fields) {

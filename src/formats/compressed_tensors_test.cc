@@ -132,7 +132,7 @@ TEST(CompressedTensors, RefusesWhatItCannotExpressNamingModuleAndScheme) {
     expect(other, std::string("quant_method: \"") + method + "\" is not supported");
   }
   expect(config(group("Linear")), "targets: expected a list of names");
-  expect(config(group({"re:(("})), "expected a regular expression after re:");
+  expect(config(group({"re:(("})), "after re: expected a regular expression");
   expect(config(group({"re:(([a-z._0-9])+)+[!?]"})), "takes too many steps");
 }
 
@@ -152,7 +152,17 @@ TEST(CompressedTensors, TheKvCache) {
   auto parsed = parse(with_kv);
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
   ASSERT_TRUE(parsed->kv_quant.has_value());
-  EXPECT_EQ(parsed->kv_quant->type, QType::kFp8);
+  EXPECT_EQ(*parsed->kv_quant, (KvQuant{.type = QType::kFp8, .dynamic = false}));
+  scheme["strategy"] = "attn_head";
+  parsed = parse(with_kv);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_EQ(*parsed->kv_quant, (KvQuant{.type = QType::kFp8, .dynamic = false, .per_head = true}));
+  scheme["strategy"] = "token";
+  EXPECT_NE(error_of(with_kv).find("expected static scales for each tensor or attn_head"), std::string::npos);
+  scheme["dynamic"] = true;
+  parsed = parse(with_kv);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_EQ(*parsed->kv_quant, KvQuant{QType::kFp8});
   scheme["num_bits"] = 4;
   EXPECT_NE(error_of(with_kv).find("kv_cache_scheme: expected symmetric int8 or float8"), std::string::npos);
 }

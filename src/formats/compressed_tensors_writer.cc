@@ -18,10 +18,16 @@ const char* strategy_name(QScale scale) {
   return scale == QScale::kChannel ? "channel" : "token";
 }
 
-json operand(QType type, QScale scale, bool dynamic, bool symmetric) {
+// Dynamic: one scale a token and head, found while writing the cache.
+const char* kv_strategy_name(const KvQuant& kv) {
+  if (kv.dynamic) return "token";
+  return kv.per_head ? "attn_head" : "tensor";
+}
+
+json operand(QType type, const char* strategy, bool dynamic, bool symmetric) {
   return {{"num_bits", 8},
           {"type", type == QType::kInt8 ? "int" : "float"},
-          {"strategy", strategy_name(scale)},
+          {"strategy", strategy},
           {"dynamic", dynamic},
           {"symmetric", symmetric},
           {"group_size", nullptr},
@@ -32,7 +38,7 @@ json operand(QType type, QScale scale, bool dynamic, bool symmetric) {
 }
 
 json operand(const QuantArgs& args) {
-  return operand(args.type, args.scale, args.dynamic, args.symmetric);
+  return operand(args.type, strategy_name(args.scale), args.dynamic, args.symmetric);
 }
 
 const char* format_of(const QuantScheme& scheme) {
@@ -62,8 +68,7 @@ json make_quantization_config(const std::map<std::string, QuantScheme>& modules,
     auto& group = known != groups.end() ? *known : groups.emplace_back(scheme, std::vector<std::string>());
     group.second.push_back(module);
   }
-  const bool kv_quantized =
-      kv_quant != nullptr && (kv_quant->type == QType::kInt8 || kv_quant->type == QType::kFp8);
+  const bool kv_quantized = kv_quant != nullptr && kv_quant->quantized();
   if (groups.empty() && !kv_quantized) return nullptr;
 
   json config_groups = json::object();
@@ -81,9 +86,9 @@ json make_quantization_config(const std::map<std::string, QuantScheme>& modules,
           {"global_compression_ratio", nullptr},
           {"config_groups", config_groups},
           {"ignore", ignore},
-          // One scale a token and head, found while writing the cache.
           {"kv_cache_scheme",
-           kv_quantized ? operand(kv_quant->type, QScale::kToken, true, true) : json(nullptr)}};
+           kv_quantized ? operand(kv_quant->type, kv_strategy_name(*kv_quant), kv_quant->dynamic, true)
+                        : json(nullptr)}};
 }
 
 }  // namespace octet

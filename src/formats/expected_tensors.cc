@@ -20,7 +20,8 @@ bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
 }
 
-// Tensors without which the forward is the same: tables that it computes, and static scales of a KV cache.
+// Tensors without which the forward is the same: tables that it computes, and static scales of a KV cache
+// that the configuration does not ask for.
 constexpr std::array kIgnoredSuffixes = {".rotary_emb.inv_freq",    ".self_attn.k_scale",
                                          ".self_attn.v_scale",      ".self_attn.q_scale",
                                          ".self_attn.k_zero_point", ".self_attn.v_zero_point"};
@@ -33,6 +34,7 @@ class Checker {
 
   Status check() {
     for (const auto& tensor : expected_tensors(checkpoint_.config)) OCTET_RETURN_IF_ERROR(check_one(tensor));
+    if (checkpoint_.has_kv_quant && !checkpoint_.kv_quant.dynamic) OCTET_RETURN_IF_ERROR(check_kv_scales());
     for (const auto& [name, tensor] : checkpoint_.tensors) OCTET_RETURN_IF_ERROR(check_known(tensor));
     return {};
   }
@@ -93,6 +95,27 @@ class Checker {
     if (type_fits) return {};
     return wrong(*tensor, zero_point ? "a type of zero points" : "f32, f16 or bf16",
                  dtype_name(tensor->type));
+  }
+
+  // One scale for all heads of a layer, or one for each.
+  Status check_kv_scales() {
+    for (int32_t layer = 0; layer < checkpoint_.config.n_layers; ++layer) {
+      for (const char* suffix : {"k_scale", "v_scale"}) {
+        const std::string name = "model.layers." + std::to_string(layer) + ".self_attn." + suffix;
+        const auto* tensor = checkpoint_.find(name);
+        if (tensor == nullptr) {
+          return corrupt(checkpoint_.path + ": tensor " + name +
+                         ": expected a scale of the static KV cache, found no such tensor");
+        }
+        const int64_t values = tensor->rows() * tensor->cols();
+        if (values != 1 && values != checkpoint_.config.n_kv_heads) {
+          return wrong(*tensor, "1 value or " + std::to_string(checkpoint_.config.n_kv_heads),
+                       shape_text(tensor->shape));
+        }
+        if (!is_float(tensor->type)) return wrong(*tensor, "f32, f16 or bf16", dtype_name(tensor->type));
+      }
+    }
+    return {};
   }
 
   Status check_known(const CheckpointTensor& tensor) {

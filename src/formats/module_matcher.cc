@@ -25,30 +25,43 @@ PCRE2_SPTR chars(std::string_view text) {
   return reinterpret_cast<PCRE2_SPTR>(text.data());
 }
 
-Result<pcre2_code*> compile_regex(std::string_view pattern) {
-  int error = 0;
-  PCRE2_SIZE offset = 0;
-  pcre2_code* code = pattern.size() > kMaxPattern ? nullptr
-                                                  : pcre2_compile(chars(pattern), pattern.size(),
-                                                                  PCRE2_ANCHORED, &error, &offset, nullptr);
-  if (code == nullptr) {
-    return corrupt("expected a regular expression after re:, found \"" + std::string(pattern.substr(0, 60)) +
-                   "\" (wrong at character " + std::to_string(offset) + ")");
-  }
-  return code;
-}
-
 }  // namespace
 
-struct ModuleMatcher::Regex {
-  std::string text;
+struct ModuleRegex::Code {
   std::unique_ptr<pcre2_code, FreeCode> code;
 };
 
-ModuleMatcher::ModuleMatcher() = default;
-ModuleMatcher::ModuleMatcher(ModuleMatcher&&) noexcept = default;
-ModuleMatcher& ModuleMatcher::operator=(ModuleMatcher&&) noexcept = default;
-ModuleMatcher::~ModuleMatcher() = default;
+ModuleRegex::ModuleRegex(std::string text, std::unique_ptr<Code> code)
+    : text_(std::move(text)), code_(std::move(code)) {}
+ModuleRegex::ModuleRegex(ModuleRegex&&) noexcept = default;
+ModuleRegex::~ModuleRegex() = default;
+
+Result<ModuleRegex> ModuleRegex::compile(const std::string& pattern, bool anchored) {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pattern.size() > kMaxPattern
+                         ? nullptr
+                         : pcre2_compile(chars(pattern), pattern.size(), anchored ? PCRE2_ANCHORED : 0,
+                                         &error, &offset, nullptr);
+  if (code == nullptr) {
+    return invalid_argument("expected a regular expression, found \"" + pattern.substr(0, 60) +
+                            "\" (wrong at character " + std::to_string(offset) + ")");
+  }
+  return ModuleRegex(pattern, std::make_unique<Code>(Code{std::unique_ptr<pcre2_code, FreeCode>(code)}));
+}
+
+Result<bool> ModuleRegex::matches(const std::string& module) const {
+  const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(pcre2_match_context_create(nullptr));
+  pcre2_set_match_limit(context.get(), kMaxSteps);
+  pcre2_set_heap_limit(context.get(), kMaxHeapKib);
+  const pcre2_code* code = code_->code.get();
+  const std::unique_ptr<pcre2_match_data, FreeMatchData> data(
+      pcre2_match_data_create_from_pattern(code, nullptr));
+  const int found = pcre2_match(code, chars(module), module.size(), 0, 0, data.get(), context.get());
+  if (found >= 0) return true;
+  if (found == PCRE2_ERROR_NOMATCH) return false;
+  return unsupported("the regular expression \"" + text_ + "\" takes too many steps on " + module);
+}
 
 Result<ModuleMatcher> ModuleMatcher::compile(const std::vector<std::string>& targets) {
   ModuleMatcher matcher;
@@ -60,28 +73,18 @@ Result<ModuleMatcher> ModuleMatcher::compile(const std::vector<std::string>& tar
     if (matcher.regexes_.size() == kMaxRegexes) {
       return unsupported("expected at most " + std::to_string(kMaxRegexes) + " regular expressions");
     }
-    OCTET_ASSIGN_OR_RETURN(pcre2_code * code,
-                           compile_regex(std::string_view(text).substr(kRegexPrefix.size())));
-    matcher.regexes_.push_back(
-        std::make_unique<Regex>(Regex{text, std::unique_ptr<pcre2_code, FreeCode>(code)}));
+    auto regex = ModuleRegex::compile(text.substr(kRegexPrefix.size()), /*anchored=*/true);
+    if (!regex.ok()) return corrupt("after re: " + regex.status().message());
+    matcher.regexes_.push_back(std::move(regex).value());
   }
   return matcher;
 }
 
 Result<ModuleMatcher::Match> ModuleMatcher::match(const std::string& module) const {
   if (names_.count(module) > 0) return kName;
-  const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(context.get(), kMaxSteps);
-  pcre2_set_heap_limit(context.get(), kMaxHeapKib);
   for (const auto& regex : regexes_) {
-    const std::unique_ptr<pcre2_match_data, FreeMatchData> data(
-        pcre2_match_data_create_from_pattern(regex->code.get(), nullptr));
-    const int found =
-        pcre2_match(regex->code.get(), chars(module), module.size(), 0, 0, data.get(), context.get());
-    if (found >= 0) return kRegex;
-    if (found != PCRE2_ERROR_NOMATCH) {
-      return unsupported("the regular expression \"" + regex->text + "\" takes too many steps on " + module);
-    }
+    OCTET_ASSIGN_OR_RETURN(const bool found, regex.matches(module));
+    if (found) return kRegex;
   }
   return names_.count("Linear") > 0 ? kClass : kNone;
 }

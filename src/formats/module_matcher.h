@@ -12,6 +12,23 @@
 
 namespace octet {
 
+// A regular expression over module names (PCRE2), with bounds on its length and on the steps it takes.
+class ModuleRegex {
+ public:
+  // `anchored`: matches from the name's begin, else anywhere in it. kInvalidArgument for one that is none.
+  static Result<ModuleRegex> compile(const std::string& pattern, bool anchored);
+  ModuleRegex(ModuleRegex&&) noexcept;
+  ~ModuleRegex();
+  // kUnsupported where it takes too many steps on `module`.
+  Result<bool> matches(const std::string& module) const;
+
+ private:
+  struct Code;
+  ModuleRegex(std::string text, std::unique_ptr<Code> code);
+  std::string text_;
+  std::unique_ptr<Code> code_;
+};
+
 class ModuleMatcher {
  public:
   // How specific a match is: a higher one wins over a lower one of another group.
@@ -19,18 +36,12 @@ class ModuleMatcher {
 
   // kCorrupt for a regular expression that is none, kUnsupported for more than 64 of them.
   static Result<ModuleMatcher> compile(const std::vector<std::string>& targets);
-  ModuleMatcher(ModuleMatcher&&) noexcept;
-  ModuleMatcher& operator=(ModuleMatcher&&) noexcept;
-  ~ModuleMatcher();
-
   // kUnsupported where an expression takes too many steps on `module`.
   Result<Match> match(const std::string& module) const;
 
  private:
-  struct Regex;
-  ModuleMatcher();
   std::unordered_set<std::string> names_;
-  std::vector<std::unique_ptr<Regex>> regexes_;
+  std::vector<ModuleRegex> regexes_;
 };
 
 }  // namespace octet

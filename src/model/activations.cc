@@ -11,15 +11,19 @@ int64_t widest_input(const ActivationSizes& s) {
 
 }  // namespace
 
+// The widest form is float32; codes of one byte with their outliers of two take less.
 int64_t QuantSlot::bytes(int64_t rows, int64_t cols) {
-  return rows * cols * static_cast<int64_t>(sizeof(float)) + rows * static_cast<int64_t>(sizeof(float));
+  const auto f32 = static_cast<int64_t>(sizeof(float)), count = static_cast<int64_t>(sizeof(int32_t));
+  return rows * (cols * f32 + f32 + count);
 }
 
 Result<QuantSlot> QuantSlot::create(Ops& ops, int64_t rows, int64_t cols) {
   QuantSlot slot;
+  slot.rows_ = rows;
   slot.cols_ = cols;
   OCTET_ASSIGN_OR_RETURN(slot.data_, ops.allocate(static_cast<size_t>(rows * cols) * sizeof(float)));
   OCTET_ASSIGN_OR_RETURN(slot.scale_, ops.allocate(static_cast<size_t>(rows) * sizeof(float)));
+  OCTET_ASSIGN_OR_RETURN(slot.outlier_count_, ops.allocate(static_cast<size_t>(rows) * sizeof(int32_t)));
   return slot;
 }
 
@@ -30,6 +34,10 @@ QView QuantSlot::view(const QuantArgs& args, int64_t rows) const {
   v.rows = rows;
   v.cols = v.stride = cols_;
   v.scale = args.scale == QScale::kToken ? scale_.as<float>() : nullptr;
+  if (args.outlier > 0) {  // in the second half of the memory, behind the codes
+    v.outliers = data_.as<uint16_t>() + rows_ * cols_;
+    v.outlier_count = outlier_count_.as<int32_t>();
+  }
   return v;
 }
 

@@ -15,8 +15,8 @@ class QuantSlot {
   static int64_t bytes(int64_t rows, int64_t cols);
 
  private:
-  Buffer data_, scale_;
-  int64_t cols_ = 0;
+  Buffer data_, scale_, outlier_count_;
+  int64_t rows_ = 0, cols_ = 0;
 };
 
 struct ActivationSizes {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/ops.h"
+#include "formats/host_linear.h"
 
 namespace octet {
 
@@ -13,10 +14,13 @@ struct KvCache {
   int32_t page_size = 0;
   int32_t n_pages = 0;
   std::vector<Buffer> layers;  // [n_layers], n_pages pages each
-  std::vector<KvLayer> views;  // the same, as the ops take them
+  std::vector<Buffer> scales;  // where quant is static: [n_layers], each f32 [2, n_kv_heads] of K, then of V
+  std::vector<KvLayer> views;  // all of it, as the ops take it
 
+  // static_scales: [n_layers] where quant is static, else empty.
   static Result<KvCache> create(Ops& ops, const AttentionSpec& spec, const KvQuant& quant, int32_t page_size,
-                                int32_t n_pages, int32_t n_layers);
+                                int32_t n_pages, int32_t n_layers,
+                                const std::vector<KvScales>& static_scales);
   // Bytes of one page over all layers.
   static size_t page_bytes(const Ops& ops, const AttentionSpec& spec, const KvQuant& quant, int32_t page_size,
                            int32_t n_layers);

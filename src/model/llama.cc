@@ -5,6 +5,16 @@ namespace {
 
 constexpr QuantArgs kPlain{QType::kF32, QScale::kNone, false, true};
 
+// The input of one part, in the slot's memory, with the scale where that is given.
+QView input_of(const LinearGroup::Part& part, const QuantSlot& slot, int64_t rows) {
+  QView a = slot.view(part.weight->scheme.input, rows);
+  if (part.weight->scheme.static_input()) {
+    a.scale = part.input_scale.as<float>();
+    a.zero_point = part.input_zero_point.as<int32_t>();
+  }
+  return a;
+}
+
 // Produces `group`'s input with `produce(QView)` in the form its weights want, and multiplies. Where the
 // parts of a group want different forms, the input is produced once in float32 and quantized for each.
 template <typename Produce>
@@ -12,7 +22,7 @@ void produce_and_multiply(const LlamaContext& c, const LinearGroup& group, const
                           const View& d, const Produce& produce) {
   const int64_t rows = d.rows;
   if (group.uniform_input()) {
-    const QView a = slot.view(group.input(), rows);
+    const QView a = input_of(group.parts.front(), slot, rows);
     produce(a);
     for (const auto& part : group.parts) {
       c.ops.linear(a, *part.weight, columns(d, part.column, part.weight->n));
@@ -22,7 +32,7 @@ void produce_and_multiply(const LlamaContext& c, const LinearGroup& group, const
   const View plain{c.act.plain.data, DType::kF32, rows, group.k, group.k};
   produce(QView{plain.data, kPlain, rows, group.k, group.k, nullptr, nullptr});
   for (const auto& part : group.parts) {
-    const QView a = slot.view(part.weight->scheme.input, rows);
+    const QView a = input_of(part, slot, rows);
     c.ops.quantize(plain, a);
     c.ops.linear(a, *part.weight, columns(d, part.column, part.weight->n));
   }

@@ -40,8 +40,13 @@ Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<Checkpoint> checkpoin
   OCTET_ASSIGN_OR_RETURN(impl->rope_table, ops->allocate(table.size() * sizeof(float)));
   ops->upload(impl->rope_table.data(), table.data(), table.size() * sizeof(float));
   OCTET_ASSIGN_OR_RETURN(impl->activations, Activations::create(*ops, sizes.activations));
+  std::vector<KvScales> kv_scales;
+  for (int32_t layer = 0; !sizes.kv.dynamic && layer < impl->config.n_layers; ++layer) {
+    OCTET_ASSIGN_OR_RETURN(auto scales, read_kv_scales(*checkpoint, layer));
+    kv_scales.push_back(std::move(scales));
+  }
   OCTET_ASSIGN_OR_RETURN(impl->cache, KvCache::create(*ops, sizes.attention, sizes.kv, sizes.page_size,
-                                                      sizes.plan.kv_pages, impl->config.n_layers));
+                                                      sizes.plan.kv_pages, impl->config.n_layers, kv_scales));
   impl->ops = std::move(ops);
   return std::unique_ptr<Model>(new Model(std::move(impl)));
 }

@@ -15,9 +15,10 @@ namespace octet {
 
 struct ModelOptions {
   std::string scheme;  // empty: as the checkpoint says; else quantize while loading (16-bit checkpoints only)
-  std::string exclude;            // regex over module names that stay 16 bit
-  bool quantize_head = false;     // lm_head in the scheme too
-  std::string kv_dtype = "auto";  // auto, bf16, fp16, int8, fp8
+  std::string exclude;                 // regex over module names that stay 16 bit
+  std::vector<std::string> overrides;  // "REGEX=SCHEME": modules in another scheme
+  bool quantize_head = false;          // lm_head in the scheme too
+  std::string kv_dtype = "auto";       // auto, bf16, fp16, int8, fp8
   int32_t max_batch = 64;
   int32_t max_step_tokens = 2048;
   int32_t max_context = 0;  // 0: the model's own

@@ -30,13 +30,17 @@ int64_t pages_for(int64_t tokens, int32_t page_size) {
 Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options) {
   const ModelConfig& config = checkpoint.config;
   ModelSizes sizes;
-  OCTET_ASSIGN_OR_RETURN(
-      sizes.schemes, assign_schemes(checkpoint, {options.scheme, options.exclude, options.quantize_head}));
+  OCTET_ASSIGN_OR_RETURN(sizes.schemes, assign_schemes(checkpoint, {.scheme = options.scheme,
+                                                                    .exclude = options.exclude,
+                                                                    .overrides = options.overrides,
+                                                                    .quantize_head = options.quantize_head}));
   const QType kv_default = plain_type(checkpoint, sizes.schemes);
   if (options.kv_dtype == "auto" && checkpoint.has_kv_quant) {
     sizes.kv = checkpoint.kv_quant;
   } else {
     OCTET_ASSIGN_OR_RETURN(sizes.kv, kv_quant_by_name(options.kv_dtype, kv_default));
+    // Scales that come with the checkpoint serve whoever asks for their type.
+    if (checkpoint.has_kv_quant && checkpoint.kv_quant.type == sizes.kv.type) sizes.kv = checkpoint.kv_quant;
   }
   if (options.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
   if (options.max_step_tokens < options.max_batch) {

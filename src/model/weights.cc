@@ -1,6 +1,8 @@
 #include "model/weights.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <tuple>
 
 #include "base/progress.h"
@@ -18,20 +20,8 @@ Result<const CheckpointTensor*> need(const Checkpoint& checkpoint, const std::st
   return corrupt(checkpoint.path + ": tensor '" + name + "' is missing");
 }
 
-Result<std::vector<float>> read_vector(const Checkpoint& checkpoint, const std::string& name, int64_t n) {
-  OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, name));
-  const int64_t values = tensor->rows() * tensor->cols();
-  if (values != n) {
-    return corrupt(tensor->file + ": tensor '" + name + "' has " + std::to_string(values) +
-                   " values, expected " + std::to_string(n));
-  }
-  std::vector<float> result(static_cast<size_t>(n));
-  OCTET_RETURN_IF_ERROR(checkpoint.read_rows_f32(*tensor, 0, tensor->rows(), result.data()));
-  return result;
-}
-
 Result<Buffer> upload_vector(const Checkpoint& checkpoint, const std::string& name, int64_t n, Ops& ops) {
-  OCTET_ASSIGN_OR_RETURN(const auto values, read_vector(checkpoint, name, n));
+  OCTET_ASSIGN_OR_RETURN(const auto values, read_values(checkpoint, name, n));
   OCTET_ASSIGN_OR_RETURN(auto buffer, ops.allocate(values.size() * sizeof(float)));
   ops.upload(buffer.data(), values.data(), values.size() * sizeof(float));
   return buffer;
@@ -46,33 +36,56 @@ std::string weight_name(const Checkpoint& checkpoint, const std::string& module)
   return module + ".weight";
 }
 
-// Values are read and quantized some rows at a time, so that a large matrix never stands in memory as
-// float32.
-Status quantize_tensor(const Checkpoint& checkpoint, const CheckpointTensor& tensor, HostLinear& linear) {
-  const int64_t rows_at_once = std::max<int64_t>(1, (int64_t{1} << 20) / linear.k);
-  const size_t row_bytes = static_cast<size_t>(linear.k) * qtype_bytes(linear.scheme.weight.type);
-  std::vector<float> values(static_cast<size_t>(std::min(rows_at_once, linear.n) * linear.k));
-  for (int64_t row = 0; row < linear.n; row += rows_at_once) {
-    const int64_t end = std::min(row + rows_at_once, linear.n);
+// Calls use(values, first row, rows) for all rows of the tensor, some at a time, so that a large matrix never
+// stands in memory as float32.
+template <typename Use>
+Status for_rows(const Checkpoint& checkpoint, const CheckpointTensor& tensor, int64_t n, int64_t k,
+                const Use& use) {
+  const int64_t rows_at_once = std::clamp<int64_t>((int64_t{1} << 20) / k, 1, n);
+  std::vector<float> values(static_cast<size_t>(rows_at_once * k));
+  for (int64_t row = 0; row < n; row += rows_at_once) {
+    const int64_t end = std::min(row + rows_at_once, n);
     OCTET_RETURN_IF_ERROR(checkpoint.read_rows_f32(tensor, row, end, values.data()));
-    quantize_rows(values.data(), end - row, linear.k, linear.scheme.weight,
-                  linear.codes.data() + static_cast<size_t>(row) * row_bytes,
-                  linear.scale.empty() ? nullptr : linear.scale.data() + row);
+    use(values.data(), row, end - row);
   }
   return {};
 }
 
-// Several modules stacked by rows into one.
+Status quantize_tensor(const Checkpoint& checkpoint, const CheckpointTensor& tensor, HostLinear& linear) {
+  const QuantArgs& weight = linear.scheme.weight;
+  const int64_t k = linear.k, groups = group_count(weight, k);
+  const bool one_scale = weight.quantized() && weight.scale == QScale::kTensor;
+  if (one_scale) {
+    float largest = 0;
+    OCTET_RETURN_IF_ERROR(
+        for_rows(checkpoint, tensor, linear.n, k, [&](const float* values, int64_t, int64_t rows) {
+          for (int64_t i = 0; i < rows * k; ++i) largest = std::max(largest, std::fabs(values[i]));
+        }));
+    linear.scale[0] = weight_scale(largest, weight.type);
+  }
+  return for_rows(checkpoint, tensor, linear.n, k, [&](const float* values, int64_t row, int64_t rows) {
+    float* scale = linear.scale.data() + (one_scale || linear.scale.empty() ? 0 : row * groups);
+    quantize_rows(values, rows, k, weight,
+                  linear.codes.data() + static_cast<size_t>(row) * code_bytes(weight.type, k), scale);
+  });
+}
+
+// Several modules stacked by rows into one. One scale a matrix becomes one a channel, with the same products.
 HostLinear stack(std::vector<HostLinear> parts) {
   if (parts.size() == 1) return std::move(parts.front());
   HostLinear all;
   all.k = parts.front().k;
   all.scheme = parts.front().scheme;
+  all.input_scale = parts.front().input_scale;
+  all.input_zero_point = parts.front().input_zero_point;
+  const bool one_scale = all.scheme.weight.quantized() && all.scheme.weight.scale == QScale::kTensor;
+  if (one_scale) all.scheme.weight.scale = QScale::kChannel;
   const bool any_bias =
       std::any_of(parts.begin(), parts.end(), [](const auto& p) { return !p.bias.empty(); });
   for (auto& part : parts) {
     all.n += part.n;
     all.codes.insert(all.codes.end(), part.codes.begin(), part.codes.end());
+    if (one_scale) part.scale.resize(static_cast<size_t>(part.n), part.scale[0]);
     all.scale.insert(all.scale.end(), part.scale.begin(), part.scale.end());
     if (any_bias) {
       part.bias.resize(static_cast<size_t>(part.n), 0.0f);
@@ -82,24 +95,46 @@ HostLinear stack(std::vector<HostLinear> parts) {
   return all;
 }
 
+Status add_part(const HostLinear& linear, Ops& ops, LinearGroup& group) {
+  LinearGroup::Part part;
+  OCTET_ASSIGN_OR_RETURN(part.weight, ops.pack(view_of(linear)));
+  part.column = group.n;
+  if (linear.scheme.static_input()) {
+    part.static_scale = linear.input_scale[0];
+    OCTET_ASSIGN_OR_RETURN(part.input_scale, ops.allocate(sizeof(float)));
+    ops.upload(part.input_scale.data(), &part.static_scale, sizeof(float));
+  }
+  if (!linear.scheme.input.symmetric) {
+    part.static_zero_point = linear.input_zero_point[0];
+    OCTET_ASSIGN_OR_RETURN(part.input_zero_point, ops.allocate(sizeof(int32_t)));
+    ops.upload(part.input_zero_point.data(), &part.static_zero_point, sizeof(int32_t));
+  }
+  group.parts.push_back(std::move(part));
+  group.n += linear.n;
+  group.k = linear.k;
+  return {};
+}
+
 Result<LinearGroup> load_group(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
                                const std::map<std::string, QuantScheme>& schemes, Ops& ops) {
+  std::vector<HostLinear> linears;
+  for (const auto& module : modules) {
+    OCTET_ASSIGN_OR_RETURN(auto linear, read_linear(checkpoint, module, schemes.at(module)));
+    linears.push_back(std::move(linear));
+  }
   LinearGroup group;
-  for (size_t begin = 0; begin < modules.size();) {
-    const QuantScheme& scheme = schemes.at(modules[begin]);
-    std::vector<HostLinear> same;
-    size_t end = begin;
-    for (; end < modules.size() && schemes.at(modules[end]) == scheme; ++end) {
-      OCTET_ASSIGN_OR_RETURN(auto linear, read_linear(checkpoint, modules[end], scheme));
-      same.push_back(std::move(linear));
-    }
-    const HostLinear stacked = stack(std::move(same));
-    auto packed = ops.pack(stacked.view());
-    if (!packed.ok()) return packed.status().with_context(modules[begin]);
-    group.parts.push_back({std::move(packed).value(), group.n});
-    group.n += stacked.n;
-    group.k = stacked.k;
-    begin = end;
+  for (size_t begin = 0, end = 0; begin < modules.size(); begin = end) {
+    const auto same = [&](const HostLinear& other) {
+      const HostLinear& first = linears[begin];
+      return other.scheme == first.scheme && other.input_scale == first.input_scale &&
+             other.input_zero_point == first.input_zero_point;
+    };
+    for (end = begin + 1; end < modules.size() && same(linears[end]);) ++end;
+    const auto at = [&](size_t i) {
+      return std::make_move_iterator(linears.begin() + static_cast<ptrdiff_t>(i));
+    };
+    const Status status = add_part(stack({at(begin), at(end)}), ops, group);
+    if (!status.ok()) return status.with_context(modules[begin]);
   }
   return group;
 }
@@ -168,37 +203,40 @@ std::vector<std::string> gate_up_modules(int32_t layer) {
 }
 
 bool LinearGroup::uniform_input() const {
-  return std::all_of(parts.begin(), parts.end(),
-                     [&](const Part& part) { return part.weight->scheme.input == input(); });
+  return std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
+    const Part& first = parts.front();
+    return part.weight->scheme.input == first.weight->scheme.input &&
+           part.static_scale == first.static_scale && part.static_zero_point == first.static_zero_point;
+  });
 }
 
-LinearWeights HostLinear::view() const {
-  LinearWeights w;
-  w.n = n;
-  w.k = k;
-  w.scheme = scheme;
-  w.data = codes.data();
-  w.scale = scale.empty() ? nullptr : scale.data();
-  w.bias = bias.empty() ? nullptr : bias.data();
-  return w;
+LinearWeights view_of(const HostLinear& linear) {
+  const auto data = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
+  return {.n = linear.n,
+          .k = linear.k,
+          .scheme = linear.scheme,
+          .data = linear.codes.data(),
+          .scale = data(linear.scale),
+          .bias = data(linear.bias),
+          .input_scale = data(linear.input_scale),
+          .input_zero_point = data(linear.input_zero_point)};
 }
 
 Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& module,
                                const QuantScheme& scheme) {
-  OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, weight_name(checkpoint, module)));
   HostLinear linear;
-  linear.scheme = scheme;
-  std::tie(linear.n, linear.k) = linear_shape(checkpoint.config, module);
-  linear.codes.resize(static_cast<size_t>(linear.n * linear.k) * qtype_bytes(scheme.weight.type));
-  if (scheme.weight.quantized()) linear.scale.resize(static_cast<size_t>(linear.n));
-  if (checkpoint.find(module + ".bias") != nullptr) {
-    OCTET_ASSIGN_OR_RETURN(linear.bias, read_vector(checkpoint, module + ".bias", linear.n));
-  }
   if (checkpoint.scheme_of(module).weight.quantized()) {
-    OCTET_RETURN_IF_ERROR(checkpoint.read_rows_raw(*tensor, 0, linear.n, linear.codes.data()));
-    OCTET_ASSIGN_OR_RETURN(linear.scale, read_vector(checkpoint, module + ".weight_scale", linear.n));
+    OCTET_ASSIGN_OR_RETURN(linear, read_stored_linear(checkpoint, module));
   } else {
+    OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, weight_name(checkpoint, module)));
+    linear.scheme = scheme;
+    std::tie(linear.n, linear.k) = linear_shape(checkpoint.config, module);
+    linear.codes.resize(static_cast<size_t>(linear.n) * code_bytes(scheme.weight.type, linear.k));
+    linear.scale.resize(static_cast<size_t>(scale_count(scheme.weight, linear.n, linear.k)));
     OCTET_RETURN_IF_ERROR(quantize_tensor(checkpoint, *tensor, linear));
+  }
+  if (checkpoint.find(module + ".bias") != nullptr) {
+    OCTET_ASSIGN_OR_RETURN(linear.bias, read_values(checkpoint, module + ".bias", linear.n));
   }
   return linear;
 }
@@ -229,8 +267,8 @@ int64_t weight_bytes(const Checkpoint& checkpoint, const std::map<std::string, Q
                   config.hidden_size;
   for (const auto& [module, scheme] : schemes) {
     const auto [n, k] = linear_shape(config, module);
-    bytes += n * k * static_cast<int64_t>(qtype_bytes(scheme.weight.type));
-    if (scheme.weight.quantized()) bytes += n * static_cast<int64_t>(sizeof(float));
+    bytes += n * static_cast<int64_t>(code_bytes(scheme.weight.type, k));
+    bytes += scale_count(scheme.weight, n, k) * static_cast<int64_t>(sizeof(float));
   }
   const int64_t norms = int64_t{2} * config.n_layers + 1;
   return bytes + norms * config.hidden_size * static_cast<int64_t>(sizeof(float));

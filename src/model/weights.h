@@ -11,22 +11,26 @@
 
 #include "backend/ops.h"
 #include "formats/checkpoint.h"
+#include "formats/host_linear.h"
 
 namespace octet {
 
-// Linear layers that read the same input: one packed matrix where the schemes agree, else one for each,
-// writing side by side into the columns of one result.
+// Linear layers that read the same input: one packed matrix where the schemes (and, where static, the scales
+// of the input) agree, else one for each, writing side by side into the columns of one result.
 struct LinearGroup {
   struct Part {
     std::unique_ptr<PackedLinear> weight;
     int64_t column = 0;  // where its output begins
+    // Of a static input, in the backend's memory and as numbers; zero_point where it has one.
+    Buffer input_scale, input_zero_point;
+    float static_scale = 0;
+    int32_t static_zero_point = 0;
   };
   std::vector<Part> parts;
   int64_t n = 0, k = 0;
 
   // True where all parts take their input in the same form, so that the producer can write it directly.
   bool uniform_input() const;
-  const QuantArgs& input() const { return parts.front().weight->scheme.input; }
 };
 
 struct LayerWeights {
@@ -44,13 +48,16 @@ struct ModelWeights {
   int64_t bytes = 0;  // everything above
 };
 
-// The scheme in which every linear module (lm_head included) is to run: that of the checkpoint, or of
-// `scheme` where one is asked for. Errors: kInvalidArgument for a bad regex, one that matches nothing, or a
-// checkpoint that is quantized already in another scheme; kUnsupported for schemes this build cannot run.
+// The scheme in which every linear module (lm_head included) is to run: that of the checkpoint, or what is
+// asked for. Errors: kInvalidArgument for a bad regular expression, one that matches nothing, or a checkpoint
+// that is quantized already; kUnsupported for schemes that need calibration where there is none.
 struct SchemeRequest {
   std::string scheme;   // empty: as the checkpoint says
-  std::string exclude;  // regex over module names
+  std::string exclude;  // regex over module names that stay 16 bit
+  std::vector<std::string>
+      overrides;  // "REGEX=SCHEME"; the last that matches wins, over `scheme` and the head's rule
   bool quantize_head = false;
+  bool calibrated = false;  // scales and smoothing will come from data
 };
 Result<std::map<std::string, QuantScheme>> assign_schemes(const Checkpoint& checkpoint,
                                                           const SchemeRequest& request);
@@ -63,18 +70,12 @@ QType plain_type(const Checkpoint& checkpoint, const std::map<std::string, Quant
 std::vector<std::string> qkv_modules(int32_t layer);
 std::vector<std::string> gate_up_modules(int32_t layer);
 
-// One module's weight in its scheme, in host memory: codes as stored where the checkpoint is quantized, else
-// quantized from its values. Used by the loader and by the checkpoint writer alike.
-struct HostLinear {
-  int64_t n = 0, k = 0;
-  QuantScheme scheme;
-  std::vector<uint8_t> codes;  // [n, k]
-  std::vector<float> scale;    // [n] where quantized
-  std::vector<float> bias;     // [n] or empty
-  LinearWeights view() const;
-};
+// One module's weight in its scheme: codes as stored where the checkpoint is quantized, else quantized from
+// its values (without an input scale: those come from calibration). Used by the loader and by the checkpoint
+// writer alike.
 Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& module,
                                const QuantScheme& scheme);
+LinearWeights view_of(const HostLinear& linear);
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint,
                                   const std::map<std::string, QuantScheme>& schemes, Ops& ops);

@@ -145,8 +145,10 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
                                            const std::string& folder) {
   namespace fs = std::filesystem;
   const auto start = std::chrono::steady_clock::now();
-  OCTET_ASSIGN_OR_RETURN(const auto schemes, assign_schemes(checkpoint, {options.scheme, options.exclude,
-                                                                         options.quantize_head}));
+  OCTET_ASSIGN_OR_RETURN(const auto schemes,
+                         assign_schemes(checkpoint, {.scheme = options.scheme,
+                                                     .exclude = options.exclude,
+                                                     .quantize_head = options.quantize_head}));
   std::error_code error;
   if (fs::exists(folder, error) && !fs::is_empty(folder, error)) {
     return invalid_argument(folder + ": exists and is not empty; give another folder to -o");

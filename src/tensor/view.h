@@ -39,6 +39,11 @@ struct QView {
   int64_t rows = 0, cols = 0, stride = 0;
   float* scale = nullptr;  // [rows] for kToken (written by the producer), [1] for kTensor (given), else null
   int32_t* zero_point = nullptr;  // beside each scale where !args.symmetric
+  // Where args.outlier > 0, written by the producer: bf16 [rows, stride] the outliers, 0 elsewhere (codes are
+  // 0 where they are not); [rows] how many a row has. What they are depends on the row alone, not on the
+  // step.
+  uint16_t* outliers = nullptr;
+  int32_t* outlier_count = nullptr;
 
   template <typename T>
   T* row(int64_t i) const {

@@ -17,9 +17,10 @@ inline float* staging_row(const QView& out, int64_t r, float* scratch) {
 // x [out.cols] as row `r` of out, with its scale where that is dynamic. x may be the row itself.
 inline void encode_row(const RowKernels& kernels, const float* x, const QView& out, int64_t r) {
   const int64_t n = out.cols;
+  if (out.args.outlier > 0) return octet::encode_row(x, out, r);
   float inv_scale = 1;
   if (out.args.dynamic) {
-    out.scale[r] = dynamic_scale(out.args.type, kernels.absmax(x, n));
+    out.scale[r] = dynamic_scale(out.args, kernels.absmax(x, n));
     inv_scale = inverse_scale(out.scale[r]);
   } else if (out.args.quantized()) {
     inv_scale = inverse_scale(out.scale[0]);
@@ -42,6 +43,8 @@ inline void encode_row(const RowKernels& kernels, const float* x, const QView& o
       kernels.to_i8(x, inv_scale, symmetric ? 0.0f : static_cast<float>(out.zero_point[0]),
                     symmetric ? -127.0f : -128.0f, n, out.row<int8_t>(r));
       break;
+    case QType::kInt4:
+      OCTET_CHECK(false) << "4-bit activations do not exist";
   }
 }
 

@@ -127,9 +127,10 @@ const GemmKernel& float_kernel_generic(QType type) {
     case QType::kFp8:
       return kFp8;
     case QType::kInt8:
+    case QType::kInt4:
       break;
   }
-  OCTET_CHECK(false) << "int8 has a kernel of its own";
+  OCTET_CHECK(false) << "no floating-point type";
   return kF32;
 }
 

@@ -58,26 +58,12 @@ const GemmKernel& kernel_for(QType type, Isa isa) {
   return type == QType::kInt8 ? int8_kernel_generic() : float_kernel_generic(type);
 }
 
-Status check_scheme(const LinearWeights& w) {
-  const QuantScheme& s = w.scheme;
-  if (s.weight.type != s.input.type) {
-    return unsupported("scheme " + to_string(s) +
-                       ": a linear layer on the CPU wants weights and inputs of one type");
+Status check_weights(const LinearWeights& w) {
+  OCTET_RETURN_IF_ERROR(check_scheme(w.scheme));
+  if (w.scheme.weight.type != w.scheme.input.type || w.scheme.input.outlier > 0) {
+    return unsupported("scheme " + to_string(w.scheme) + " has no kernel on the CPU yet");
   }
-  if (s.weight.quantized() &&
-      (!s.weight.symmetric || s.weight.scale == QScale::kToken || s.weight.scale == QScale::kNone)) {
-    return unsupported(
-        "scheme " + to_string(s) +
-        ": a linear layer on the CPU wants symmetric weights with a scale for each channel or tensor");
-  }
-  if (s.input.quantized() && s.input.scale != QScale::kToken && s.input.scale != QScale::kTensor) {
-    return unsupported("scheme " + to_string(s) +
-                       ": a linear layer on the CPU wants inputs with a scale for each token or tensor");
-  }
-  if (s.input.type == QType::kFp8 && !s.input.symmetric) {
-    return unsupported("scheme " + to_string(s) + ": fp8 inputs with a zero point do not exist");
-  }
-  if (s.weight.type == QType::kInt8 && w.k > kMaxInt8K) {
+  if (w.scheme.weight.type == QType::kInt8 && w.k > kMaxInt8K) {
     return unsupported("int8 linear layer with k = " + std::to_string(w.k) +
                        ": int32 sums are exact up to k = " + std::to_string(kMaxInt8K));
   }
@@ -246,7 +232,7 @@ void Product::operator()(const Work& work) const {
 Result<std::unique_ptr<PackedLinear>> pack_linear(const LinearWeights& weights, Isa isa, ThreadPool& pool,
                                                   HugePages& memory) {
   OCTET_CHECK(weights.n >= 1 && weights.k >= 1 && weights.data != nullptr);
-  OCTET_RETURN_IF_ERROR(check_scheme(weights));
+  OCTET_RETURN_IF_ERROR(check_weights(weights));
   OCTET_CHECK(!weights.scheme.weight.quantized() || weights.scale != nullptr)
       << "quantized weight without scale";
 

@@ -33,13 +33,14 @@ void scatter(const void* codes, int32_t n, const Target& to) {
 }
 
 // x [head_dim] in the cache's type into its panel; codes: scratch of head_dim floats.
-void write(const RowKernels& kernels, const float* x, const KvLayout& layout, float static_scale,
+// static_scale null: the scale is found from the values.
+void write(const RowKernels& kernels, const float* x, const KvLayout& layout, const float* static_scale,
            const Target& to, float* codes) {
   QView out{codes, {.type = layout.type}, 1, layout.head_dim, layout.head_dim, to.scale, nullptr};
   if (layout.eight_bit()) {
-    out.args.dynamic = static_scale == 0;
+    out.args.dynamic = static_scale == nullptr;
     out.args.scale = out.args.dynamic ? QScale::kToken : QScale::kTensor;
-    if (!out.args.dynamic) *to.scale = static_scale;
+    if (!out.args.dynamic) *to.scale = *static_scale;
   }
   encode_row(kernels, x, out, 0);
   if (layout.code_bytes == 1) {
@@ -84,14 +85,14 @@ void rope_write_token(const RowKernels& kernels, const View& qkv, const BatchVie
     float* scale = scale_of(block + layout.k_scale_offset);
     const Target k{block, scale, layout.k_index(offset, 0), layout.page_size * layout.pair, layout.pair, 0};
     norm_and_rotate(head, rope.k_norm, rotated);
-    write(kernels, rotated, layout, kv.k_scale, k, codes);
+    write(kernels, rotated, layout, kv.quant.dynamic ? nullptr : kv.k_scale + h, k, codes);
   }
   for (int32_t h = 0; h < spec.n_kv_heads; ++h, head += d) {
     uint8_t* block = page + static_cast<size_t>(h) * layout.head_bytes;
     float* scale = scale_of(block + layout.v_scale_offset);
     const Target v{block + layout.v_offset, scale, layout.v_index(offset, 0), layout.pair, 1,
                    clear_mate ? 1 : 0};
-    write(kernels, head, layout, kv.v_scale, v, codes);
+    write(kernels, head, layout, kv.quant.dynamic ? nullptr : kv.v_scale + h, v, codes);
   }
 }
 

@@ -15,10 +15,6 @@ struct CacheRow {
   float* scale;
 };
 
-bool has_scales(const KvQuant& quant) {
-  return quant.type == QType::kInt8 || quant.type == QType::kFp8;
-}
-
 CacheRow cache_row(const KvLayer& kv, const AttentionSpec& spec, int64_t slot, int32_t kv_head, bool value) {
   const size_t page_rows = static_cast<size_t>(kv.page_size) * spec.n_kv_heads;
   const size_t row_bytes = spec.head_dim * qtype_bytes(kv.quant.type);
@@ -27,17 +23,17 @@ CacheRow cache_row(const KvLayer& kv, const AttentionSpec& spec, int64_t slot, i
   auto* page = static_cast<uint8_t*>(kv.data) +
                static_cast<size_t>(slot / kv.page_size) * kv_page_bytes(spec, kv.quant, kv.page_size);
   auto* scales = reinterpret_cast<float*>(page + 2 * page_rows * row_bytes);
-  return {page + row * row_bytes, has_scales(kv.quant) ? scales + row : nullptr};
+  return {page + row * row_bytes, kv.quant.quantized() ? scales + row : nullptr};
 }
 
-// x[head_dim] into the cache; static_scale 0: the scale is found from the values.
+// x[head_dim] into the cache; static_scale null: the scale is found from the values.
 void write_row(const float* x, const KvLayer& kv, const AttentionSpec& spec, const CacheRow& row,
-               float static_scale) {
+               const float* static_scale) {
   QView out{row.codes, {.type = kv.quant.type}, 1, spec.head_dim, spec.head_dim, row.scale, nullptr};
-  if (has_scales(kv.quant)) {
-    out.args.dynamic = static_scale == 0;
+  if (kv.quant.quantized()) {
+    out.args.dynamic = static_scale == nullptr;
     out.args.scale = out.args.dynamic ? QScale::kToken : QScale::kTensor;
-    if (!out.args.dynamic) *row.scale = static_scale;
+    if (!out.args.dynamic) *row.scale = *static_scale;
   }
   encode_row(x, out, 0);
 }
@@ -69,7 +65,7 @@ void norm_and_rotate(const float* x, const float* gamma, float eps, const float*
 size_t kv_page_bytes(const AttentionSpec& spec, const KvQuant& quant, int32_t page_size) {
   const size_t rows = 2 * static_cast<size_t>(page_size) * spec.n_kv_heads;
   const size_t codes = rows * spec.head_dim * qtype_bytes(quant.type);
-  return codes + (has_scales(quant) ? rows * sizeof(float) : 0);
+  return codes + (quant.quantized() ? rows * sizeof(float) : 0);
 }
 
 void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
@@ -84,10 +80,12 @@ void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec&
     }
     for (int32_t h = 0; h < spec.n_kv_heads; ++h, heads += d) {
       norm_and_rotate(heads, rope.k_norm, rope.norm_eps, cos_sin, d, rotated.data());
-      write_row(rotated.data(), kv, spec, cache_row(kv, spec, batch.slots[t], h, false), kv.k_scale);
+      write_row(rotated.data(), kv, spec, cache_row(kv, spec, batch.slots[t], h, false),
+                kv.quant.dynamic ? nullptr : kv.k_scale + h);
     }
     for (int32_t h = 0; h < spec.n_kv_heads; ++h, heads += d) {
-      write_row(heads, kv, spec, cache_row(kv, spec, batch.slots[t], h, true), kv.v_scale);
+      write_row(heads, kv, spec, cache_row(kv, spec, batch.slots[t], h, true),
+                kv.quant.dynamic ? nullptr : kv.v_scale + h);
     }
   }
 }

@@ -15,9 +15,19 @@ namespace {
 // The weight as given; decoded value by value in `linear`.
 class ReferenceLinear : public PackedLinear {
  public:
-  std::vector<uint8_t> codes;  // [n, k]
-  std::vector<float> scale;    // [n], [1] or empty
+  std::vector<uint8_t> codes;  // [n, code_bytes(k)]
+  std::vector<float> scale;    // [n], [1], [n, groups] or empty
   std::vector<float> bias;     // [n] or empty
+
+  double code(int64_t j, int64_t c) const {
+    return decode_code(codes.data() + static_cast<size_t>(j) * code_bytes(scheme.weight.type, k),
+                       scheme.weight.type, c);
+  }
+  double scale_of(int64_t j, int64_t c) const {
+    if (scale.empty()) return 1;
+    if (scheme.weight.scale != QScale::kGroup) return scale[scale.size() == 1 ? 0 : j];
+    return scale[j * group_count(scheme.weight, k) + c / scheme.weight.group_size];
+  }
 };
 
 class ReferenceOps : public Ops {
@@ -87,16 +97,15 @@ class ReferenceOps : public Ops {
 };
 
 Result<std::unique_ptr<PackedLinear>> ReferenceOps::pack(const LinearWeights& w) {
+  OCTET_RETURN_IF_ERROR(check_scheme(w.scheme));
   auto packed = std::make_unique<ReferenceLinear>();
   packed->n = w.n;
   packed->k = w.k;
   packed->scheme = w.scheme;
-  packed->bytes = static_cast<size_t>(w.n * w.k) * qtype_bytes(w.scheme.weight.type);
+  packed->bytes = static_cast<size_t>(w.n) * code_bytes(w.scheme.weight.type, w.k);
   const auto* codes = static_cast<const uint8_t*>(w.data);
   packed->codes.assign(codes, codes + packed->bytes);
-  if (w.scale != nullptr) {
-    packed->scale.assign(w.scale, w.scale + (w.scheme.weight.scale == QScale::kChannel ? w.n : 1));
-  }
+  if (w.scale != nullptr) packed->scale.assign(w.scale, w.scale + scale_count(w.scheme.weight, w.n, w.k));
   if (w.bias != nullptr) packed->bias.assign(w.bias, w.bias + w.n);
   return std::unique_ptr<PackedLinear>(std::move(packed));
 }
@@ -134,14 +143,12 @@ void ReferenceOps::linear(const QView& a, const PackedLinear& packed, const View
   const auto& w = static_cast<const ReferenceLinear&>(packed);
   for (int64_t i = 0; i < a.rows; ++i) {
     for (int64_t j = 0; j < w.n; ++j) {
-      double dot = 0;
+      double sum = w.bias.empty() ? 0 : w.bias[j];
       for (int64_t c = 0; c < w.k; ++c) {
-        dot +=
-            double{decode_unscaled(a, i, c)} * decode_code(w.codes.data(), w.scheme.weight.type, j * w.k + c);
+        const double value = double{decode_unscaled(a, i, c)} * row_scale(a, i) + decode_outlier(a, i, c);
+        sum += value * (w.code(j, c) * w.scale_of(j, c));
       }
-      const double w_scale = w.scale.empty() ? 1 : w.scale[w.scale.size() == 1 ? 0 : j];
-      const double bias = w.bias.empty() ? 0 : w.bias[j];
-      d.row<float>(i)[j] = static_cast<float>(dot * row_scale(a, i) * w_scale + bias);
+      d.row<float>(i)[j] = static_cast<float>(sum);
     }
   }
 }

@@ -26,11 +26,12 @@ namespace octet::cuda {
 struct PrefillTile {
   int32_t seq = 0;
   int32_t first_token = 0;  // in the chunk
+  int32_t heads_done = 0;   // kept by the kernel; 0 between launches
 };
 
 // What of a step goes where.
 struct AttentionPlan {
-  const PrefillTile* tiles = nullptr;  // device memory, longest first
+  PrefillTile* tiles = nullptr;  // device memory, longest first
   int32_t n_tiles = 0;
   bool has_decodes = true;       // some sequence has exactly one new token (and batch_invariant is off)
   bool batch_invariant = false;  // every token goes through the prefill kernel, whose arithmetic for a row

@@ -38,7 +38,7 @@ struct KvLayout {
   KvLayout() = default;
   KvLayout(const AttentionSpec& spec, const KvQuant& quant, int32_t page_tokens)
       : padded_dim(spec.head_dim <= 64 ? 64 : 128), page_size(page_tokens) {
-    const bool eight = quant.type == QType::kInt8 || quant.type == QType::kFp8;
+    const bool eight = quant.quantized();
     code_bytes = eight ? 1 : 2;
     v_offset = page_size * padded_dim * code_bytes;
     scale_offset = eight ? 2 * v_offset : 0;

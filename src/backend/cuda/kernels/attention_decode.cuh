@@ -1,0 +1,61 @@
+// What the decode kernel, its combine kernel and their launcher share.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include "backend/cuda/kernels/attention.h"
+#include "backend/cuda/kernels/attention_limits.h"
+#include "backend/cuda/kernels/kv_layout.h"
+
+namespace octet::cuda {
+
+struct DecodeArgs {
+  const __nv_bfloat16* q = nullptr;  // [n_tokens, q_stride]
+  int64_t q_stride = 0;
+  const uint8_t* pages = nullptr;
+  KvLayout layout;
+  const int32_t *query_start = nullptr, *context_lens = nullptr, *page_table = nullptr;
+  int32_t page_table_stride = 0, n_seqs = 0;
+  int32_t n_heads = 0, n_kv_heads = 0, group = 0, head_dim = 0, window = 0;
+  int32_t rows = 0;    // query heads of a virtual head: min(group, 8)
+  int32_t chunks = 0;  // virtual heads of a kv head: ceil(group / 8)
+  int32_t workers = 0, min_tiles = 0;
+  float score_scale = 0;                               // of q . k, in powers of two
+  bool dynamic_scales = false;                         // 8 bit: one a token and head, in the page
+  const float *k_scale = nullptr, *v_scale = nullptr;  // [n_kv_heads] static scales, else null
+  float* partial = nullptr;                            // [workers + n_seqs * virtual heads][rows][padded_dim]
+  float2* partial_ml = nullptr;  // [the same][rows]: largest score, sum of exp2(score - largest)
+};
+
+// Tiles [first, last) that a decoding sequence reads; none for other sequences and for padding.
+struct TileRange {
+  int32_t first = 0, last = 0;
+};
+__device__ __forceinline__ TileRange decode_tiles(const DecodeArgs& a, int32_t seq) {
+  const int32_t context = a.context_lens[seq];
+  if (a.query_start[seq + 1] - a.query_start[seq] != 1 || context <= 0) return {};
+  const int32_t first_key = a.window > 0 ? max(0, context - a.window) : 0;
+  return {first_key / kTileKeys, (context + kTileKeys - 1) / kTileKeys};
+}
+
+// The tiles of all sequences and virtual heads, in that order, are one line of `total` units, cut into equal
+// pieces, one a worker. Partial results stand in the order of the line: that of the worker-th piece in the
+// segment-th (sequence, virtual head) at worker + segment.
+struct DecodeSplit {
+  int64_t total = 0;
+  int32_t workers = 0;
+  __device__ DecodeSplit(const DecodeArgs& a, int64_t total_units) : total(total_units) {
+    const int64_t useful = (total + a.min_tiles - 1) / a.min_tiles;
+    workers = static_cast<int32_t>(min(useful, static_cast<int64_t>(a.workers)));
+  }
+  __device__ int64_t begin(int32_t worker) const { return total * worker / workers; }
+  __device__ int32_t worker_of(int64_t unit) const {
+    return static_cast<int32_t>(((unit + 1) * workers - 1) / total);
+  }
+};
+
+void launch_decode(const DecodeArgs& args, QType cache, cudaStream_t stream);
+void launch_combine(const DecodeArgs& args, const QView& out, cudaStream_t stream);
+
+}  // namespace octet::cuda

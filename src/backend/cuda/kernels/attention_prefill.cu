@@ -1,0 +1,393 @@
+// Prefill attention: chunks of new tokens over their sequences' paged caches, causal.
+//
+// Maths: FlashAttention's: for tiles of 128 keys, S = Q K^T, running row maxima m and sums l, O = O exp2(m -
+// m') + exp2(S - m') V. Both products are WGMMA of bf16 (fp16 for an fp16 cache) into float; weights are
+// rounded to the operand's type. The query heads of a kv head share tiles: a row is one head of one token, so
+// short chunks fill tiles too and each key is read once for the group. Bound by the tensor cores: 4 *
+// head_dim operations a row and key. One block an SM: a warpgroup loads (attention_prefill_load.cuh), two
+// compute 64 rows each; the product of the next tile's scores runs beside the softmax of the last. Blocks
+// walk a list of items, longest first, each round in the opposite direction.
+//
+// Tiles of keys are anchored at position 0 and a row's masked keys change nothing, so that a row's bits
+// depend on the row and its sequence alone, not on the chunk or the batch.
+#include <algorithm>
+
+#include "backend/cuda/device/mma.h"
+#include "backend/cuda/device/pdl.h"
+#include "backend/cuda/device/wgmma_16bit.h"
+#include "backend/cuda/kernels/attention_prefill.cuh"
+#include "backend/cuda/kernels/attention_prefill_load.cuh"
+#include "base/check.h"
+
+namespace octet::cuda {
+namespace {
+
+constexpr int kComputeBarrier = 1, kGroupBarrier = 2;  // the latter, and the next for the other group
+
+// The two rows of a thread: g and g + 8 of its warp's 16.
+template <class S, int kDim>
+struct Rows {
+  using Operand = std::conditional_t<S::kType == QType::kF16, __half, __nv_bfloat16>;
+  static constexpr int kOut = kDim / 2;  // registers of O
+
+  float out[kOut];
+  float largest[2], sum[2], scale[2];  // largest: of the scores before scaling
+  int32_t position[2];                 // keys up to it are seen
+
+  // scores -> weights under the new maximum; returns what earlier results shrink by.
+  template <bool kMasked>
+  __device__ __forceinline__ void softmax(float (&s)[64], int32_t first_key, int32_t window,
+                                          float (&shrink)[2]) {
+    if constexpr (kMasked) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int32_t last = position[r] - first_key - 2 * static_cast<int32_t>(threadIdx.x % 4);
+        const int32_t first = window > 0 ? last - window + 1 : INT32_MIN;
+#pragma unroll
+        for (int i = 0; i < 32; ++i) {
+          const int32_t key = i / 2 * 8 + i % 2;
+          if (key > last || key < first) s[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
+        }
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float top = largest[r];
+#pragma unroll
+      for (int i = 0; i < 64; i += 4) top = fmaxf(top, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+      top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+      top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+      const float origin = top == -INFINITY ? 0.0f : top * scale[r];
+      shrink[r] = exp2_approx(largest[r] * scale[r] - origin);
+      largest[r] = top;
+      float total = 0;
+#pragma unroll
+      for (int i = 0; i < 64; i += 4) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          float& x = s[i + 2 * r + j];
+          x = exp2_approx(fmaf(x, scale[r], -origin));
+          total += x;
+        }
+      }
+      sum[r] = sum[r] * shrink[r] + total;
+    }
+  }
+
+  __device__ __forceinline__ void shrink_out(const float (&shrink)[2]) {
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] *= shrink[i / 2 % 2];
+  }
+};
+
+template <class Operand>
+__device__ __forceinline__ void pack_weights(const float (&s)[64], uint32_t (&p)[32]) {
+#pragma unroll
+  for (int i = 0; i < 32; ++i) p[i] = pack<Operand>(s[2 * i], s[2 * i + 1]);
+}
+
+template <class S, int kDim, class Operand>
+__device__ __forceinline__ void issue_scores(float (&s)[64], uint32_t query, uint32_t key) {
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    const uint32_t at = k / 4 * S::kPanel + k % 4 * 32;
+    product_rows<Operand>(s, row_operand(query + at), row_operand(key + at), k > 0);
+  }
+  products_commit();
+}
+
+template <class S, class Operand, int kOut>
+__device__ __forceinline__ void issue_values(float (&out)[kOut], const uint32_t (&p)[32], uint32_t value,
+                                             bool add) {
+  const uint64_t operand = column_operand(value, S::kPanel);
+#pragma unroll
+  for (int k = 0; k < kPrefillKeys / 16; ++k)
+    product_columns<Operand>(out, p + 4 * k, advance(operand, k * 2048), add || k > 0);
+  products_commit();
+}
+
+// Stage of the ring and its phase.
+struct Place {
+  int slot;
+  uint32_t phase;
+};
+template <class S>
+__device__ __forceinline__ Place place(uint32_t count) {
+  return {static_cast<int>(count % S::kStages), count / S::kStages & 1};
+}
+
+// All tiles of one item; `count` tiles went through the ring before.
+template <class S, int kDim>
+__device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, const PrefillItem& item,
+                                       uint32_t query, uint32_t count, Rows<S, kDim>& rows) {
+  using Operand = typename Rows<S, kDim>::Operand;
+  const int lane = threadIdx.x % 32;
+  const auto release = [&](uint32_t barrier) {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(barrier);
+  };
+  // Tiles before this one need no mask: their last key is seen by the first token, and there is no window.
+  const int32_t whole_end = a.window > 0 ? 0 : (item.position + 1) / kPrefillKeys;
+  const auto wait_keys = [&](uint32_t n) {
+    const Place at = place<S>(n);
+    barrier_wait(shared.key_full(at.slot), at.phase);
+  };
+  uint32_t weights[32];
+  {
+    float s[64], shrink[2];
+    const Place at = place<S>(count);
+    wait_keys(count);
+    products_fence();
+    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
+    products_wait<0>();
+    pin(s);
+    release(shared.key_empty(at.slot));
+    rows.template softmax<true>(s, item.first * kPrefillKeys, a.window, shrink);
+    pack_weights<Operand>(s, weights);
+    if (item.first + 1 < item.last) wait_keys(count + 1);
+  }
+  const auto step = [&]<bool kMasked>(int32_t tile) {
+    float s[64], shrink[2];
+    const Place before = place<S>(count), at = place<S>(count + 1);
+    barrier_wait(shared.value_full(before.slot), before.phase);
+    products_fence();
+    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
+    issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(before.slot)),
+                             tile > item.first + 1);
+    products_wait<1>();
+    pin(s);
+    release(shared.key_empty(at.slot));
+    rows.template softmax<kMasked>(s, tile * kPrefillKeys, a.window, shrink);
+    pin(s);
+    // Here, between the softmax and the wait for the second product, so that the compiler, which may move the
+    // latter up within straight code, lets the two run side by side.
+    if (tile + 1 < item.last) wait_keys(count + 2);
+    products_wait<0>();
+    pin(rows.out);
+    release(shared.value_empty(before.slot));
+    rows.shrink_out(shrink);
+    pack_weights<Operand>(s, weights);
+    ++count;
+  };
+  int32_t tile = item.first + 1;
+  for (; tile < whole_end; ++tile) step.template operator()<false>(tile);
+  for (; tile < item.last; ++tile) step.template operator()<true>(tile);
+  const Place at = place<S>(count);
+  barrier_wait(shared.value_full(at.slot), at.phase);
+  products_fence();
+  issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(at.slot)),
+                           item.last > item.first + 1);
+  products_wait<0>();
+  pin(rows.out);
+  release(shared.value_empty(at.slot));
+}
+
+// A warpgroup without rows lets the tiles pass.
+template <class S>
+__device__ void skip(const S& shared, int32_t n, uint32_t count) {
+  for (const uint32_t end = count + n; count < end; ++count) {
+    const Place at = place<S>(count);
+    barrier_wait(shared.key_full(at.slot), at.phase);
+    barrier_wait(shared.value_full(at.slot), at.phase);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      barrier_arrive(shared.key_empty(at.slot));
+      barrier_arrive(shared.value_empty(at.slot));
+    }
+  }
+}
+
+// O / l, rounded to bf16, to its place: in the consumer's form, or to wait for the token's scale. Each warp
+// takes its 16 rows through the queries' shared memory, so that it writes whole pieces of rows.
+template <class S, int kDim>
+__device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_t* shared, int first_row,
+                           Rows<S, kDim>& rows) {
+  const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
+  named_barrier_sync(threadIdx.x < 256 ? kGroupBarrier : kGroupBarrier + 1,
+                     128);  // no warp of the group still reads queries
+  const float v_scale = a.v_scale != nullptr ? a.v_scale[item.kv_head] : 1.0f;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float sum = rows.sum[r];
+    sum += __shfl_xor_sync(~0u, sum, 1);
+    sum += __shfl_xor_sync(~0u, sum, 2);
+    const float inverse = sum > 0 ? v_scale / sum : 0.0f;  // 0: the padding of a captured step
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) {
+      const float* d = rows.out + 4 * j + 2 * r;
+      *reinterpret_cast<uint32_t*>(shared + swizzled(first_row + g + 8 * r, 8 * j) + 4 * c) =
+          pack<__nv_bfloat16>(d[0] * inverse, d[1] * inverse);
+    }
+  }
+  __syncwarp();
+  const bool waits = a.out.quantized && a.out.dynamic;
+  const RowEncoder& to = waits ? a.rows : a.out;
+  const float inverse = waits ? 1.0f : to.row_inverse(0, 0, false);
+#pragma unroll 1
+  for (int i = lane; i < 16 * (kDim / 8); i += 32) {
+    const int32_t row = first_row + i / (kDim / 8), dim = i % (kDim / 8) * 8;
+    if (row >= item.n_rows) continue;
+    const uint4 v = *reinterpret_cast<const uint4*>(shared + swizzled(row, dim));
+    const int64_t token = item.token + row / a.group;
+    const int32_t head = item.kv_head * a.group + row % a.group, col = head * a.head_dim + dim;
+    float x[8] = {bf16_low(v.x), bf16_high(v.x), bf16_low(v.y), bf16_high(v.y),
+                  bf16_low(v.z), bf16_high(v.z), bf16_low(v.w), bf16_high(v.w)};
+    if (a.head_dim % 8 == 0) {
+      if (dim < a.head_dim) to.put8(token, col, x, inverse);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        if (dim + j < a.head_dim) to.put1(token, col + j, x[j], inverse);
+      }
+    }
+  }
+  __syncwarp();
+}
+
+// One token's row of results, found by a warp.
+__device__ __forceinline__ void encode_token(const PrefillArgs& a, int64_t token) {
+  const int lane = threadIdx.x % 32;
+  const int32_t cols = a.n_heads * a.head_dim;  // even
+  const auto* row = reinterpret_cast<const uint32_t*>(a.rows.data + token * cols * 2);
+  float absmax = 0;
+  for (int32_t i = lane; i < cols / 2; i += 32) {
+    const uint32_t pair = __ldcg(row + i);
+    absmax = fmaxf(absmax, fmaxf(a.out.magnitude(bf16_low(pair)), a.out.magnitude(bf16_high(pair))));
+  }
+#pragma unroll
+  for (int d = 16; d > 0; d /= 2) absmax = fmaxf(absmax, __shfl_xor_sync(~0u, absmax, d));
+  const float inverse = a.out.row_inverse(token, absmax, lane == 0);
+  int32_t n_outliers = 0;
+  if (cols % 8 == 0) {
+    for (int32_t col = lane * 8; col < cols; col += 256) {
+      float x[8];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const uint32_t pair = __ldcg(row + col / 2 + i);
+        x[2 * i] = bf16_low(pair), x[2 * i + 1] = bf16_high(pair);
+      }
+      n_outliers += a.out.put8(token, col, x, inverse);
+    }
+  } else {
+    for (int32_t i = lane; i < cols / 2; i += 32) {
+      const uint32_t pair = __ldcg(row + i);
+      n_outliers += a.out.put1(token, 2 * i, bf16_low(pair), inverse);
+      n_outliers += a.out.put1(token, 2 * i + 1, bf16_high(pair), inverse);
+    }
+  }
+  if (a.out.outlier > 0) {
+    n_outliers = __reduce_add_sync(~0u, n_outliers);
+    if (lane == 0) a.out.outlier_count[token] = n_outliers;
+  }
+}
+
+// Of the blocks with a tile's kv heads the last to finish encodes the tile's tokens, a warp each. All 256
+// threads.
+template <class S>
+__device__ void encode_tokens(const PrefillArgs& a, const S& shared, const PrefillItem& item) {
+  const int thread = threadIdx.x - 128;
+  __threadfence();
+  named_barrier_sync(kComputeBarrier, 256);
+  if (thread == 0) *shared.flag() = atomicAdd(&a.tiles[item.tile].heads_done, 1) == a.n_kv_heads - 1;
+  named_barrier_sync(kComputeBarrier, 256);
+  const bool last = *shared.flag() != 0;
+  named_barrier_sync(kComputeBarrier, 256);
+  if (!last) return;
+  __threadfence();
+  if (thread == 0) a.tiles[item.tile].heads_done = 0;
+  for (int32_t t = thread / 32; t < item.n_rows / a.group; t += 8) encode_token(a, item.token + t);
+}
+
+template <class S, int kDim>
+__device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
+  const int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  uint32_t count = 0;
+  int n_items = 0;
+  for (int32_t i = 0; i < PrefillItem::rounds(a); ++i) {
+    const PrefillItem item = PrefillItem::at(a, i);
+    if (item.tile < 0) continue;
+    const int buffer = n_items % 2, first_row = group * 64 + warp * 16;
+    barrier_wait(shared.query_full(buffer), n_items / 2 & 1);
+    if (group * 64 < item.n_rows) {
+      Rows<S, kDim> rows;
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int32_t row = min(first_row + lane / 4 + 8 * r, item.n_rows - 1);
+        rows.position[r] = item.position + row / a.group;
+        rows.scale[r] = shared.row_scale(buffer)[first_row + lane / 4 + 8 * r];
+        rows.largest[r] = -INFINITY;
+        rows.sum[r] = 0;
+      }
+      attend<S, kDim>(a, shared, item, shared_address(shared.query(buffer)) + group * 64 * 128, count, rows);
+      write_rows<S, kDim>(a, item, shared.query(buffer), first_row, rows);
+    } else {
+      skip(shared, item.last - item.first, count);
+    }
+    if (lane == 0) barrier_arrive(shared.query_empty(buffer));
+    if (a.out.quantized && a.out.dynamic) encode_tokens(a, shared, item);
+    count += item.last - item.first;
+    ++n_items;
+  }
+}
+
+template <QType kType, int kDim>
+__global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+  extern __shared__ __align__(1024) uint8_t shared_memory[];
+  using S = PrefillShared<kType, kDim>;
+  const S shared{shared_memory};
+  if (threadIdx.x == 0) shared.init_barriers();
+  __syncthreads();
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  constexpr int kLoadRegisters = S::kEightBit ? 88 : 56, kComputeRegisters = S::kEightBit ? 208 : 224;
+  static_assert(kLoadRegisters + 2 * kComputeRegisters <= 3 * 168);  // what the block has
+  if (threadIdx.x < 128) {
+    set_register_limit_down<kLoadRegisters>();
+    prefill_load(a, shared);
+  } else {
+    set_register_limit_up<kComputeRegisters>();
+    prefill_compute<S, kDim>(a, shared);
+  }
+}
+
+template <QType kType, int kDim>
+void launch(const PrefillArgs& args, cudaStream_t stream) {
+  constexpr int kBytes = PrefillShared<kType, kDim>::kBytes;
+  static_assert(kBytes <= 227 * 1024);
+  cudaFuncSetAttribute(prefill_kernel<kType, kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  int device = 0, n_sms = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&n_sms, cudaDevAttrMultiProcessorCount, device);
+  const int64_t items = int64_t{args.n_tiles} * args.n_kv_heads;
+  const auto blocks = static_cast<uint32_t>(std::min<int64_t>(items, n_sms));
+  launch_dependent(prefill_kernel<kType, kDim>, blocks, kPrefillThreads, kBytes, stream, args);
+}
+
+template <QType kType>
+void launch(const PrefillArgs& args, cudaStream_t stream) {
+  if (args.layout.padded_dim == 64) {
+    launch<kType, 64>(args, stream);
+  } else {
+    launch<kType, 128>(args, stream);
+  }
+}
+
+}  // namespace
+
+void launch_prefill(const PrefillArgs& args, QType cache, cudaStream_t stream) {
+  switch (cache) {
+    case QType::kBF16:
+      return launch<QType::kBF16>(args, stream);
+    case QType::kF16:
+      return launch<QType::kF16>(args, stream);
+    case QType::kInt8:
+      return launch<QType::kInt8>(args, stream);
+    case QType::kFp8:
+      return launch<QType::kFp8>(args, stream);
+    default:
+      break;
+  }
+  OCTET_CHECK(false) << "no such cache";
+}
+
+}  // namespace octet::cuda

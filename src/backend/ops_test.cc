@@ -1,12 +1,12 @@
 // The op suite: every backend against the specification in reference/, over every form and ragged shape. This
-// file holds the ops that work on rows; ops_attention_test.cc and ops_sample_test.cc hold the others.
+// file holds the ops that work on rows; ops_linear_test.cc, ops_attention_test.cc and ops_sample_test.cc hold
+// the others.
 //
 // Where a producer quantizes, its f32 form is held against the reference with a bound derived from the number
 // of roundings, and every other form has to be the exact encoding of that backend's own f32 form.
 #include <cstring>
 
 #include "backend/ops_test_util.h"
-#include "tensor/quantize_rows.h"
 
 namespace octet {
 namespace {
@@ -35,15 +35,6 @@ std::vector<float> awkward_values(int64_t rows, int64_t cols) {
     }
   }
   return x;
-}
-
-void expect_close(const std::vector<float>& actual, const std::vector<float>& expected,
-                  const std::function<double(size_t)>& bound, const std::string& what) {
-  ASSERT_EQ(actual.size(), expected.size());
-  for (size_t i = 0; i < actual.size(); ++i) {
-    ASSERT_LE(std::abs(double{actual[i]} - expected[i]), bound(i))
-        << what << " at " << i << ": " << actual[i] << ", expected " << expected[i];
-  }
 }
 
 using RowOps = OpsTest;
@@ -159,115 +150,6 @@ TEST_P(RowOps, GatherRows) {
     const std::vector<float> actual = out.host();
     for (int i = 0; i < 5; ++i)
       EXPECT_EQ(std::memcmp(&actual[i * cols], &values[rows[i] * cols], cols * 4), 0);
-  }
-}
-
-// --- linear: the form of the input, the kind of weight, ragged sizes
-
-struct LinearCase {
-  QuantArgs weight, input;
-};
-std::vector<LinearCase> linear_cases() {
-  const QuantArgs int8_channel{QType::kInt8, QScale::kChannel}, fp8_channel{QType::kFp8, QScale::kChannel};
-  const auto groups = [](QType type, int32_t size) {
-    return QuantArgs{.type = type, .scale = QScale::kGroup, .group_size = size};
-  };
-  std::vector<LinearCase> cases;
-  for (const ActivationForm& form : activation_forms()) {
-    const QType type = form.args.type;
-    cases.push_back({type == QType::kInt8  ? int8_channel
-                     : type == QType::kFp8 ? fp8_channel
-                                           : QuantArgs{type},
-                     form.args});
-  }
-  for (const QType type : {QType::kInt8, QType::kFp8}) {
-    cases.push_back({{type, QScale::kTensor}, {type, QScale::kTensor}});
-    cases.push_back({{type, QScale::kTensor}, {type, QScale::kToken, true}});
-  }
-  for (const QType input : {QType::kBF16, QType::kF16}) {  // weights alone
-    for (const QuantArgs& weight :
-         {int8_channel, fp8_channel, QuantArgs{QType::kInt8, QScale::kTensor}, groups(QType::kInt4, 32),
-          groups(QType::kInt4, 128), groups(QType::kInt8, 64), QuantArgs{QType::kInt4, QScale::kChannel}}) {
-      cases.push_back({weight, {input}});
-    }
-  }
-  return cases;
-}
-
-// A weight in its scheme's codes, [n, code_bytes(k)] without gaps, and its scales.
-struct QuantizedWeight {
-  QuantArgs args;
-  int64_t k;
-  std::vector<uint8_t> codes;
-  std::vector<float> scales;
-
-  QuantizedWeight(const QuantArgs& a, int64_t n, int64_t n_cols, const std::vector<float>& w)
-      : args(a),
-        k(n_cols),
-        codes(static_cast<size_t>(n) * code_bytes(a.type, n_cols)),
-        scales(static_cast<size_t>(scale_count(a, n, n_cols)), a.type == QType::kFp8 ? 0.0043f : 0.0171f) {
-    quantize_rows(w.data(), n, k, args, codes.data(), scales.data());
-  }
-  double value(int64_t j, int64_t c) const {
-    const double code =
-        decode_code(codes.data() + static_cast<size_t>(j) * code_bytes(args.type, k), args.type, c);
-    if (scales.empty()) return code;
-    if (args.scale == QScale::kTensor) return code * scales[0];
-    return code * scales[j * group_count(args, k) + (args.scale == QScale::kGroup ? c / args.group_size : 0)];
-  }
-};
-
-void check_linear(Ops& ops, const LinearCase& c, int64_t m, int64_t n, int64_t k) {
-  const auto reference = make_reference_ops();
-  const std::vector<float> x = random_values(m * k, 6), bias = random_values(n, 8);
-  const QuantizedWeight weight(c.weight, n, k, random_values(n * k, 7));
-  const LinearWeights weights{.n = n,
-                              .k = k,
-                              .scheme = {c.weight, c.input},
-                              .data = weight.codes.data(),
-                              .scale = c.weight.quantized() ? weight.scales.data() : nullptr,
-                              .bias = bias.data()};
-  if (ops.pack(weights).status().code() == StatusCode::kUnsupported) return;
-  const auto run = [&](Ops& backend) {
-    const auto packed = std::move(backend.pack(weights)).value();
-    const DeviceMatrix device_x(backend, m, k, x), d(backend, m, n);
-    const DeviceQuantized a(backend, c.input, m, k);
-    backend.quantize(device_x.view(), a.view());
-    backend.linear(a.view(), *packed, d.view());
-    return d.host();
-  };
-  const std::vector<float> actual = run(ops), truth = run(*reference);
-
-  const DeviceQuantized a(*reference, c.input, m, k);
-  const DeviceMatrix device_x(*reference, m, k, x);
-  reference->quantize(device_x.view(), a.view());
-  // One rounding each of an int8 sum, the scales, and the bias; of other types, one for each of k terms as
-  // well, and the same for outliers.
-  const bool exact_sum = c.input.type == QType::kInt8 && c.input.outlier == 0;
-  const double roundings = exact_sum ? 5 : static_cast<double>(k) + 8;
-  const auto bound = [&](size_t i) {
-    const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
-    double magnitude = 0;
-    for (int64_t e = 0; e < k; ++e) {
-      const double input =
-          double{decode_unscaled(a.view(), r, e)} * row_scale(a.view(), r) + decode_outlier(a.view(), r, e);
-      magnitude += std::abs(input * weight.value(j, e));
-    }
-    return roundings * kUnit * (magnitude + std::abs(bias[j]));
-  };
-  expect_close(actual, truth, bound,
-               to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" + std::to_string(n) +
-                   "x" + std::to_string(k));
-}
-
-TEST_P(RowOps, Linear) {
-  const auto ops = make();
-  for (const LinearCase& c : linear_cases()) {
-    check_linear(*ops, c, 1, 5, 16);
-    check_linear(*ops, c, 3, 33, 72);
-    check_linear(*ops, c, 13, 64, 128);
-    check_linear(*ops, c, 40, 100, 200);
-    check_linear(*ops, c, 2, 40, 333);
   }
 }
 

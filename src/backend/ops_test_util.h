@@ -183,6 +183,15 @@ inline void expect_encoded(const std::vector<float>& x, const DeviceQuantized& a
   EXPECT_EQ(different, 0u) << what << ": bytes that differ, of " << a.size();
 }
 
+inline void expect_close(const std::vector<float>& actual, const std::vector<float>& expected,
+                         const std::function<double(size_t)>& bound, const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_LE(std::abs(double{actual[i]} - expected[i]), bound(i))
+        << what << " at " << i << ": " << actual[i] << ", expected " << expected[i];
+  }
+}
+
 inline std::vector<float> random_values(size_t n, uint32_t seed, float spread = 1) {
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal(0, spread);

@@ -97,7 +97,9 @@ TEST_P(BatchInvariance, AloneBesideOthersChunkedOrWhole) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* isa : {"generic", "avx2", "avx512"}) {
-    for (const char* scheme : {"int8-minmax", "fp8", "bf16", "fp16"}) all.push_back({isa, scheme, "auto"});
+    for (const char* scheme :
+         {"int8-minmax", "fp8", "bf16", "fp16", "llm-int8:1.5", "w8a16", "w8a16-fp8", "w4a16:64"})
+      all.push_back({isa, scheme, "auto"});
     for (const char* kv : {"int8", "fp8"}) all.push_back({isa, "int8-minmax", kv});
   }
   return all;
@@ -105,7 +107,8 @@ std::vector<Case> cases() {
 
 INSTANTIATE_TEST_SUITE_P(All, BatchInvariance, testing::ValuesIn(cases()), [](const auto& info) {
   std::string name = std::string(info.param.isa) + "_" + info.param.scheme + "_kv_" + info.param.kv;
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
   return name;
 });
 

@@ -163,7 +163,7 @@ void Attention::work(const Step& step, const Item& item, const AttentionScratch&
                       out + int64_t{item.kv_head} * shape.group * step.spec.head_dim, stride);
   if (heads_left_[item.tile].fetch_sub(1, std::memory_order_acq_rel) > 1 || direct) return;
   for (int32_t t = 0; t < tile.n_tokens; ++t) {
-    encode_row(row_kernels_, out + t * stride, step.out, tile.first_token + t);
+    encode_row(row_kernels_, out + t * stride, step.out, tile.first_token + t, out + t * stride);
   }
 }
 

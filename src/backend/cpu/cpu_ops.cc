@@ -177,7 +177,7 @@ void CpuOps::add_norm(const View& x, const View* delta, const float* gamma, floa
     float* y = cpu::staging_row(out, r, row_scratch(thread));
     kernels_.add_norm(x.row<float>(r), delta != nullptr ? delta->row<const float>(r) : nullptr, gamma, eps,
                       x.cols, y);
-    cpu::encode_row(kernels_, y, out, r);
+    cpu::encode_row(kernels_, y, out, r, y);
   });
 }
 
@@ -192,7 +192,9 @@ void CpuOps::rope_write_kv(const View& qkv, const BatchView& batch, const Attent
 }
 
 void CpuOps::quantize(const View& x, const QView& out) {
-  for_rows(x.rows, x.cols, [&](int64_t r, int) { cpu::encode_row(kernels_, x.row<const float>(r), out, r); });
+  for_rows(x.rows, x.cols, [&](int64_t r, int thread) {
+    cpu::encode_row(kernels_, x.row<const float>(r), out, r, row_scratch(thread));
+  });
 }
 
 void CpuOps::silu_mul(const View& gate_up, const QView& out) {
@@ -200,7 +202,7 @@ void CpuOps::silu_mul(const View& gate_up, const QView& out) {
     const float* gate = gate_up.row<const float>(r);
     float* y = cpu::staging_row(out, r, row_scratch(thread));
     kernels_.silu_mul(gate, gate + out.cols, out.cols, y);
-    cpu::encode_row(kernels_, y, out, r);
+    cpu::encode_row(kernels_, y, out, r, y);
   });
 }
 

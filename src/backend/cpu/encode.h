@@ -14,10 +14,16 @@ inline float* staging_row(const QView& out, int64_t r, float* scratch) {
   return out.args.type == QType::kF32 ? out.row<float>(r) : scratch;
 }
 
-// x [out.cols] as row `r` of out, with its scale where that is dynamic. x may be the row itself.
-inline void encode_row(const RowKernels& kernels, const float* x, const QView& out, int64_t r) {
+// x [out.cols] as row `r` of out, with its scale where that is dynamic. x may be the row itself; scratch
+// [out.cols] may be x where nobody needs it any more.
+inline void encode_row(const RowKernels& kernels, const float* x, const QView& out, int64_t r,
+                       float* scratch) {
   const int64_t n = out.cols;
-  if (out.args.outlier > 0) return octet::encode_row(x, out, r);
+  if (out.args.outlier > 0) {
+    out.outlier_count[r] =
+        kernels.split_outliers(x, out.args.outlier, n, scratch, out.outliers + r * out.stride);
+    x = scratch;
+  }
   float inv_scale = 1;
   if (out.args.dynamic) {
     out.scale[r] = dynamic_scale(out.args, kernels.absmax(x, n));

@@ -1,10 +1,12 @@
-// BF16 and FP8 on AVX-512 BF16.
+// BF16 and FP8, and BF16 inputs with weights of INT8, FP8 or INT4, on AVX-512 BF16.
 //
 // vdpbf16ps adds two products of bf16 to each of 16 float sums: 32 products an instruction. It takes
 // subnormal bf16 for zero and rounds in a way of its own; the order of the sum is fixed, so a result depends
 // on nothing else. E4M3 values, subnormals included, are normal bf16 values: FP8 weights stay bytes in memory
 // and are expanded a slice at a time by two table look-ups (vpermi2b: 7 bits of code to the upper and to the
-// lower byte), and from there on FP8 is BF16. At m = 1 memory bounds both.
+// lower byte), and from there on FP8 is BF16. INT8 and INT4 codes are exact in bf16, too: the former through
+// f32, the latter by one table look-up (vpermw) for two codes of each of 16 columns. At m = 1 memory bounds
+// all but INT4, whose expansion takes nearly as long.
 //
 // Tile: 8 rows x 48 columns, k by twos: 24 sums, 3 weights, 1 activation pair in the 32 registers. FP8 is
 // stored by fours of k (192 bytes, three whole registers), in the order that its expansion turns into the
@@ -125,6 +127,37 @@ void expand_b_fp8(const void* slice, int64_t groups, void* out) {
   }
 }
 
+// --- INT8 and INT4 weights
+
+void expand_b_int8(const void* slice, int64_t groups, void* out) {
+  const auto* in = static_cast<const char*>(slice);
+  auto* to = static_cast<char*>(out);
+  const auto floats = [&](int64_t i) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i))));
+  };
+  for (int64_t i = 0; i < groups * kCols * 2; i += 32) {
+    _mm_prefetch(in + i + kAhead, _MM_HINT_T0);
+    _mm512_store_si512(to + i * 2, (__m512i)_mm512_cvtne2ps_pbh(floats(i + 16), floats(i)));
+  }
+}
+
+// bf16 of the codes 0 to 15, which stand for -8 to 7.
+constexpr uint16_t kInt4Values[32] = {0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80,
+                                      0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0};
+
+void expand_b_int4(const void* slice, int64_t groups, void* out) {
+  const auto* in = static_cast<const char*>(slice);
+  auto* to = static_cast<char*>(out);
+  const __m512i values = _mm512_loadu_si512(kInt4Values), nibbles = _mm512_set1_epi32(0x000f000f);
+  for (int64_t i = 0; i < groups * kCols; i += kLanes) {
+    _mm_prefetch(in + i + kAhead, _MM_HINT_T0);
+    const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i)));
+    const __m512i codes = _mm512_and_si512(_mm512_or_si512(pairs, _mm512_slli_epi32(pairs, 12)), nibbles);
+    _mm512_store_si512(to + i * 4, _mm512_permutexvar_epi16(codes, values));
+  }
+}
+
 // --- BF16
 
 void load_a_bf16(const void* row, int64_t k, void* out) {
@@ -210,27 +243,47 @@ constexpr GemmKernel kernel() {
 
 constexpr GemmKernel bf16_kernel() {
   GemmKernel k = kernel<2>();
-  k.w_bytes = 2;
+  k.w_bits = 16;
   k.load_a = load_a_bf16;
   return k;
 }
 
-constexpr GemmKernel fp8_kernel() {
+constexpr GemmKernel fp8_kernel(void (*load_a)(const void*, int64_t, void*)) {
   GemmKernel k = kernel<kFp8Group>();
-  k.w_bytes = 1;
+  k.w_bits = 8;
   k.order = kFp8Order.place;
-  k.load_a = load_a_fp8;
+  k.load_a = load_a;
   k.expand_b = expand_b_fp8;
   return k;
 }
 
+constexpr GemmKernel int_kernel(int bits, void (*expand)(const void*, int64_t, void*)) {
+  GemmKernel k = bf16_kernel();
+  k.w_bits = bits;
+  k.expand_b = expand;
+  return k;
+}
+
 constexpr GemmKernel kBF16 = bf16_kernel();
-constexpr GemmKernel kFp8 = fp8_kernel();
+constexpr GemmKernel kFp8 = fp8_kernel(load_a_fp8);
+constexpr GemmKernel kFp8Weights = fp8_kernel(load_a_bf16);
+constexpr GemmKernel kInt8Weights = int_kernel(8, expand_b_int8);
+constexpr GemmKernel kInt4Weights = int_kernel(4, expand_b_int4);
 
 }  // namespace
 
-const GemmKernel& bf16_kernel_avx512(QType type) {
-  return type == QType::kFp8 ? kFp8 : kBF16;
+const GemmKernel& bf16_kernel_avx512(QType weight, QType input) {
+  if (input == QType::kFp8) return kFp8;
+  switch (weight) {
+    case QType::kFp8:
+      return kFp8Weights;
+    case QType::kInt8:
+      return kInt8Weights;
+    case QType::kInt4:
+      return kInt4Weights;
+    default:
+      return kBF16;
+  }
 }
 
 }  // namespace octet

@@ -104,7 +104,7 @@ constexpr GemmKernel kernel() {
           .k_group = 1,
           .k_pad = 1,
           .k_block = 160,
-          .w_bytes = sizeof(typename Format::Stored),
+          .w_bits = 8 * sizeof(typename Format::Stored),
           .a_bytes = sizeof(float),
           .b_bytes = sizeof(float),
           .order = nullptr,

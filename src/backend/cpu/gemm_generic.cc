@@ -68,26 +68,64 @@ void expand(const void* slice, int64_t groups, void* out) {
   to_float<T, kToFloat>(slice, groups * kCols, out);
 }
 
+void expand_int4(const void* slice, int64_t groups, void* out) {
+  const auto* in = static_cast<const uint8_t*>(slice);
+  auto* to = static_cast<float*>(out);
+  for (int64_t k = 0; k < groups; k += 2, in += kCols, to += 2 * kCols) {
+    for (int j = 0; j < kCols; ++j) {
+      to[j] = static_cast<float>((in[j] & 0xf) - 8);
+      to[kCols + j] = static_cast<float>((in[j] >> 4) - 8);
+    }
+  }
+}
+
+// Rows of an odd length end with a 0.
+template <typename T, float (*kToFloat)(T)>
+void to_float_pairs(const void* in, int64_t n, void* out) {
+  to_float<T, kToFloat>(in, n, out);
+  if (n % 2 != 0) static_cast<float*>(out)[n] = 0;
+}
+
 float identity(float v) {
   return v;
 }
+float int8_value(int8_t v) {
+  return v;
+}
+
+constexpr GemmKernel kF32 = {
+    .mr = kRows,
+    .nr = kCols,
+    .k_group = 1,
+    .k_pad = 1,
+    .k_block = 256,
+    .w_bits = 32,
+    .a_bytes = sizeof(float),
+    .b_bytes = sizeof(float),
+    .order = nullptr,
+    .load_a = to_float<float, identity>,
+    .expand_b = nullptr,
+    .tile = {tile<float, float, 1>, tile<float, float, 2>, tile<float, float, 3>, tile<float, float, 4>},
+    .finish = finish_float};
+
+using LoadRow = void (*)(const void*, int64_t, void*);
 
 template <typename T, float (*kToFloat)(T)>
-constexpr GemmKernel float_kernel() {
-  return {
-      .mr = kRows,
-      .nr = kCols,
-      .k_group = 1,
-      .k_pad = 1,
-      .k_block = 256,
-      .w_bytes = sizeof(T),
-      .a_bytes = sizeof(float),
-      .b_bytes = sizeof(float),
-      .order = nullptr,
-      .load_a = to_float<T, kToFloat>,
-      .expand_b = sizeof(T) == sizeof(float) ? nullptr : expand<T, kToFloat>,
-      .tile = {tile<float, float, 1>, tile<float, float, 2>, tile<float, float, 3>, tile<float, float, 4>},
-      .finish = finish_float};
+constexpr GemmKernel float_kernel(LoadRow load_a) {
+  GemmKernel k = kF32;
+  k.w_bits = 8 * sizeof(T);
+  k.load_a = load_a;
+  k.expand_b = expand<T, kToFloat>;
+  return k;
+}
+
+constexpr GemmKernel int4_kernel(LoadRow load_a) {
+  GemmKernel k = kF32;
+  k.w_bits = 4;
+  k.k_pad = 2;
+  k.load_a = load_a;
+  k.expand_b = expand_int4;
+  return k;
 }
 
 constexpr GemmKernel kInt8 = {.mr = kRows,
@@ -95,7 +133,7 @@ constexpr GemmKernel kInt8 = {.mr = kRows,
                               .k_group = 1,
                               .k_pad = 1,
                               .k_block = 512,
-                              .w_bytes = 1,
+                              .w_bits = 8,
                               .a_bytes = 1,
                               .b_bytes = 1,
                               .order = nullptr,
@@ -104,11 +142,27 @@ constexpr GemmKernel kInt8 = {.mr = kRows,
                               .tile = {tile<int8_t, int32_t, 1>, tile<int8_t, int32_t, 2>,
                                        tile<int8_t, int32_t, 3>, tile<int8_t, int32_t, 4>},
                               .finish = finish_int8};
+constexpr GemmKernel kFp8 = float_kernel<uint8_t, e4m3_to_f32>(to_float<uint8_t, e4m3_to_f32>);
 
-constexpr GemmKernel kF32 = float_kernel<float, identity>();
-constexpr GemmKernel kF16 = float_kernel<uint16_t, f16_to_f32>();
-constexpr GemmKernel kBF16 = float_kernel<uint16_t, bf16_to_f32>();
-constexpr GemmKernel kFp8 = float_kernel<uint8_t, e4m3_to_f32>();
+// With inputs of the 16-bit type that kToFloat reads: the weights' own type, or 8 or 4 bits.
+template <float (*kToFloat)(uint16_t)>
+const GemmKernel& kernel_of(QType weight) {
+  constexpr LoadRow kLoad = to_float_pairs<uint16_t, kToFloat>;
+  static constexpr GemmKernel kPlain = float_kernel<uint16_t, kToFloat>(kLoad),
+                              kInt8Weights = float_kernel<int8_t, int8_value>(kLoad),
+                              kFp8Weights = float_kernel<uint8_t, e4m3_to_f32>(kLoad),
+                              kInt4 = int4_kernel(kLoad);
+  switch (weight) {
+    case QType::kInt8:
+      return kInt8Weights;
+    case QType::kFp8:
+      return kFp8Weights;
+    case QType::kInt4:
+      return kInt4;
+    default:
+      return kPlain;
+  }
+}
 
 }  // namespace
 
@@ -116,22 +170,17 @@ const GemmKernel& int8_kernel_generic() {
   return kInt8;
 }
 
-const GemmKernel& float_kernel_generic(QType type) {
-  switch (type) {
-    case QType::kF32:
-      return kF32;
+const GemmKernel& float_kernel_generic(QType weight, QType input) {
+  switch (input) {
     case QType::kF16:
-      return kF16;
+      return kernel_of<f16_to_f32>(weight);
     case QType::kBF16:
-      return kBF16;
+      return kernel_of<bf16_to_f32>(weight);
     case QType::kFp8:
       return kFp8;
-    case QType::kInt8:
-    case QType::kInt4:
-      break;
+    default:
+      return kF32;
   }
-  OCTET_CHECK(false) << "no floating-point type";
-  return kF32;
 }
 
 }  // namespace octet

@@ -8,6 +8,9 @@
 //
 //   [k block][panel][k / k_group][nr][k_group]      one (k block, panel) is a *slice*; zeros fill the edges
 //
+// Codes of 4 bits lie there by pairs of k, [k block][panel][k / 2][nr], the even one in the low bits of a
+// byte.
+//
 // A thread takes a block of rows and a run of panels. For each k block it brings the rows into the form of
 // the tile (load_a), then slice after slice into the tile's form where that is wider than the stored one
 // (expand_b), and runs tiles of up to `mr` rows over it. A slice stays in the first-level cache, the block of
@@ -88,7 +91,7 @@ struct GemmKernel {
   int k_group;           // values of k that lie together
   int k_pad;             // slices are filled with zeros to a multiple of this, itself one of k_group
   int k_block;           // most values of k in a slice; a multiple of k_pad
-  int w_bytes;           // of a stored weight
+  int w_bits;            // of a stored weight
   int a_bytes, b_bytes;  // of a value in the tile's form
   // Where the value (column, j) of a group lies in it: order[column * k_group + j]; null: in that place.
   const uint16_t* order;
@@ -102,15 +105,16 @@ struct GemmKernel {
   void (*finish)(const FinishArgs&);
 };
 
-// One a file pair; `type` is that of both operands.
+// One a file pair. Weights and inputs are of one type, or the weights alone have 8 or 4 bits: then the sums
+// are those of the inputs' kernels over the codes as numbers (which bf16 holds exactly).
 const GemmKernel& int8_kernel_generic();
-const GemmKernel& float_kernel_generic(QType type);
+const GemmKernel& float_kernel_generic(QType weight, QType input);
 #if defined(__x86_64__)
 const GemmKernel& int8_kernel_avx2();
-const GemmKernel& float_kernel_avx2(QType type);
+const GemmKernel& float_kernel_avx2(QType weight, QType input);
 const GemmKernel& int8_kernel_avx512();
-const GemmKernel& bf16_kernel_avx512(QType type);   // bf16 and fp8
-const GemmKernel& float_kernel_avx512(QType type);  // f32 and f16
+const GemmKernel& bf16_kernel_avx512(QType weight, QType input);  // inputs bf16 or fp8
+const GemmKernel& float_kernel_avx512(QType type);                // f32 and f16
 #endif
 
 }  // namespace octet

@@ -1,9 +1,12 @@
-// Linear layers of the CPU backend: d = (a . w^T) * a_scale * w_scale + bias for the schemes whose operands
-// have one type (f32, bf16, fp16, int8, fp8), on the kernels of gemm_kernel.h.
+// Linear layers of the CPU backend: d = (a . w^T) * a_scale * w_scale + bias for every scheme that
+// check_scheme allows, on the kernels of gemm_kernel.h.
 //
 //   int8   exact int32 sums for any codes, -128 included; the input's zero point, where it has one, is taken
-//          back with the column sums of w
+//          back with the column sums of w; LLM.int8()'s outliers are multiplied apart (linear_outliers.cc)
 //   fp8    exact E4M3 values, float sums      bf16, fp16, f32   float sums
+//   int8, fp8 or int4 weights alone: exact values, float sums in the 16-bit kernels; each group of columns is
+//   summed
+//          by itself and scaled
 //
 // A row's result is bit-equal whatever the other rows and threads (see gemm_kernel.h for why).
 #pragma once

@@ -325,7 +325,7 @@ TEST(PackLinearTest, NamesWhatItCannotDo) {
   weights.n = weights.k = 2;
   weights.data = data;
   weights.scale = scale;
-  weights.scheme = {args(QType::kInt8, QScale::kChannel), args(QType::kBF16)};
+  weights.scheme = {args(QType::kInt8, QScale::kChannel), args(QType::kFp8, QScale::kToken, true)};
   auto mixed = pack_linear(weights, Isa::kGeneric, pool, memory);
   EXPECT_EQ(mixed.status().code(), StatusCode::kUnsupported);
 

@@ -42,7 +42,7 @@ void write(const RowKernels& kernels, const float* x, const KvLayout& layout, co
     out.args.scale = out.args.dynamic ? QScale::kToken : QScale::kTensor;
     if (!out.args.dynamic) *to.scale = *static_scale;
   }
-  encode_row(kernels, x, out, 0);
+  encode_row(kernels, x, out, 0, nullptr);
   if (layout.code_bytes == 1) {
     scatter<uint8_t>(codes, layout.head_dim, to);
   } else {

@@ -20,6 +20,9 @@ struct RowKernels {
   void (*rotate)(const float* x, const float* cos, const float* sin, int64_t half, float* y);
 
   float (*absmax)(const float* x, int64_t n);
+  // rest = x where |x| < limit or NaN, else 0; outliers = bf16 of x where it is not in rest, else 0. Returns
+  // how many those are. rest may be x.
+  int32_t (*split_outliers)(const float* x, float limit, int64_t n, float* rest, uint16_t* outliers);
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);
   void (*to_e4m3)(const float* x, float inv_scale, int64_t n, uint8_t* out);

@@ -60,6 +60,22 @@ struct RowKernelsImpl {
     return V::highest(highest);
   }
 
+  static int32_t split_outliers(const float* x, float limit, int64_t n, float* rest, uint16_t* outliers) {
+    const F bound = V::set1(limit);
+    int32_t count = 0;
+    for_lanes<V>(n, [&](auto at) {
+      const F v = at.load(x), kept = V::only_at_least(V::abs(v), bound, v);
+      if (V::any_at_least(V::abs(v), bound)) {
+        float lanes[V::kLanes];
+        V::store(lanes, kept);
+        for (const float lane : lanes) count += lane != 0 ? 1 : 0;
+      }
+      at.store(rest, V::only_less(V::abs(v), bound, v));
+      at.put(outliers, [kept](uint16_t* p) { V::store_bf16(p, kept); });
+    });
+    return count;
+  }
+
   static void to_bf16(const float* x, int64_t n, uint16_t* out) {
     for_lanes<V>(n, [&](auto at) {
       const F v = at.load(x);
@@ -129,8 +145,8 @@ struct RowKernelsImpl {
   }
 
   static constexpr RowKernels table() {
-    return {add_norm, silu_mul,  rotate,   absmax, to_bf16,       to_f16, to_e4m3,
-            to_i8,    from_bf16, from_f16, max,    next_at_least, exp_sum};
+    return {add_norm, silu_mul,  rotate,   absmax, split_outliers, to_bf16, to_f16, to_e4m3,
+            to_i8,    from_bf16, from_f16, max,    next_at_least,  exp_sum};
   }
 };
 

@@ -30,6 +30,8 @@ struct VecAvx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
   }
   static bool any_at_least(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)) != 0; }
+  static F only_at_least(F a, F b, F v) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), v); }
+  static F only_less(F a, F b, F v) { return _mm256_andnot_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), v); }
   static float sum(F v) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

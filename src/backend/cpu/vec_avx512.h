@@ -39,6 +39,11 @@ struct VecAvx512 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
   }
   static bool any_at_least(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ) != 0; }
+  // v where a >= b, else 0; and v where not (a NaN is not).
+  static F only_at_least(F a, F b, F v) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), v);
+  }
+  static F only_less(F a, F b, F v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NGE_UQ), v); }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
   static float highest(F v) { return _mm512_reduce_max_ps(v); }
   static F select_between(int32_t i, int32_t lo, int32_t hi, F v) {

@@ -60,6 +60,9 @@ struct VecGeneric {
     const I mask = a >= b;
     return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
   }
+  // v where a >= b, else 0; and v where not (a NaN is not).
+  static F only_at_least(F a, F b, F v) { return reinterpret_cast<F>(reinterpret_cast<I>(v) & (a >= b)); }
+  static F only_less(F a, F b, F v) { return reinterpret_cast<F>(reinterpret_cast<I>(v) & ~(a >= b)); }
   static float sum(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
   static float highest(F v) {
     const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];

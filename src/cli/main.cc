@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   octet::add_inspect(app, action);
   octet::add_tokenize(app, action);
   octet::add_devices(app, action);
+  octet::add_eval(app, action);
   octet::add_bench(app, action);
   octet::add_completion(app, action);
   try {

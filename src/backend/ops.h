@@ -118,6 +118,10 @@ class Ops {
   // Bytes of scratch that `reserve` will take for these limits; part of the memory plan shown to the user.
   virtual size_t scratch_bytes(const OpsLimits& limits) const = 0;
   virtual Status reserve(const OpsLimits& limits) = 0;
+  // kUnsupported, naming it, where there is no kernel for these heads or this cache.
+  virtual Status check_attention(const AttentionSpec&, const KvQuant&, int32_t /*page_size*/) const {
+    return {};
+  }
   virtual Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) = 0;
   virtual size_t kv_page_bytes(const AttentionSpec& spec, const KvQuant& quant,
                                int32_t page_size) const = 0;  // one layer

@@ -118,7 +118,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->capture_default_str();
   throughput->add_option("--output-len", args->throughput.output_len, "tokens of an answer")
       ->capture_default_str();
-  throughput->add_option("--requests", args->throughput.requests)->capture_default_str();
+  throughput->add_option("--requests", args->throughput.requests, "how many of them")->capture_default_str();
   throughput->add_option("--rate", args->throughput.rate,
                          "requests a second, Poisson (default: all at once)");
   add_output_options(*throughput, *args);

@@ -50,6 +50,7 @@ int run(Args& args) {
     return 0;
   }
   std::printf("\n");
+  std::fflush(stdout);
   char line[160];
   std::snprintf(line, sizeof(line), "%lld tokens (%s), first after %.0f ms, %.1f tokens/s",
                 static_cast<long long>(result->output_tokens), result->finish_reason.c_str(), result->ttft_ms,

@@ -1,7 +1,21 @@
+#include <cstdio>
+#include <string>
+
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "cli/version.h"
+
+namespace {
+
+// "octet bench throughput": as far as the command line was understood.
+std::string command_path(const CLI::App& app) {
+  std::string path = app.get_name();
+  for (const auto* sub : app.get_subcommands()) path += " " + command_path(*sub);
+  return path;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Octet: an inference server for large language models with 8-bit weights and activations",
@@ -28,8 +42,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "octet: error: %s; see %s --help\n", error.what(), command_path(app).c_str());
+    return 2;
   }
   if (const auto status = octet::init_logging(log_level); !status.ok()) return octet::fail(status);
   return action();

@@ -25,6 +25,8 @@ int run(Args& args) {
   }
   args.server.page = !args.no_page;
   args.server.drain_timeout = std::chrono::seconds(args.drain_seconds);
+  // Before a large model is loaded for nothing.
+  if (auto status = check_address(args.server); !status.ok()) return fail(status);
   auto session = open_session(args.model, true);
   if (!session.ok()) return fail(session.status());
   if (auto status = start_engine(*session, args.model); !status.ok()) return fail(status);
@@ -65,14 +67,22 @@ void add_serve(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(CLI::Range(0, 65535));
   command->add_option("--served-model-name", s.served_model_name, "what requests call the model");
-  command->add_option("--api-key", s.api_keys, "key that requests must bring; may be given several times");
-  command->add_option("--cors-origin", s.cors_origins, "origin whose pages may call the API; * for all");
+  command->add_option("--api-key", s.api_keys, "key that requests must bring; may be given several times")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--cors-origin", s.cors_origins,
+                   "origin whose pages may call the API; * for all; may be given several times")
+      ->allow_extra_args(false);
   command->add_option("--max-queue", args->model.max_waiting, "waiting requests above which 429 is answered")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 30));
   command->add_option("--max-body", args->max_body, "largest request body (default 16MiB)");
-  command->add_option("--max-connections", s.max_connections)->capture_default_str();
+  command->add_option("--max-connections", s.max_connections, "open connections above which 503 is answered")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--drain-timeout", args->drain_seconds, "seconds that open requests get after SIGTERM")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
   command->add_flag("--no-page", args->no_page, "no chat page at /");
   command->footer(
       "Example:\n  octet serve models/smollm2-135m-instruct-int8 --port 8000\n"

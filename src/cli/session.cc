@@ -34,7 +34,8 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
       ->allow_extra_args(false);
   command.add_flag("--quantize-head", o.quantize_head, "with --scheme: the output head too");
   command.add_option("--kv-memory", args.kv_memory,
-                     "memory for the KV cache, such as 2GiB (default: what fits, 4GiB at most)");
+                     "memory for the KV cache, such as 2GiB (default: --max-batch times --max-context, or "
+                     "times 1024 tokens without it, 4GiB at most)");
   command.add_option("--max-step-tokens", o.max_step_tokens, "tokens in a step, prompts in chunks of these")
       ->capture_default_str();
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
@@ -96,7 +97,7 @@ Result<Session> open_session(const ModelArgs& args, bool text) {
   }
   if (const auto& source = session.checkpoint->tokenizer.chat_template; text && !source.empty()) {
     auto parsed = ChatTemplate::parse(source);
-    if (!parsed.ok()) return parsed.status().with_context("chat template");
+    if (!parsed.ok()) return parsed.status().with_context(session.checkpoint->path);
     session.chat_template = std::move(parsed).value();
   }
   OCTET_ASSIGN_OR_RETURN(auto ops, make_ops(args));
@@ -106,6 +107,11 @@ Result<Session> open_session(const ModelArgs& args, bool text) {
   OCTET_ASSIGN_OR_RETURN(session.model, Model::load(session.checkpoint, std::move(ops), options));
   log_info("model: " + session.name() + ", " + session.model->scheme_name() + ", KV cache " +
            session.model->kv_name() + ", context " + std::to_string(session.model->max_context()));
+  if (const int32_t own = session.model->config().max_context;
+      options.max_context == 0 && session.model->max_context() < own) {
+    log_warning("the KV cache is smaller than the model's context of " + std::to_string(own) +
+                " tokens; --kv-memory or --kv-dtype int8 makes room for longer ones");
+  }
   return session;
 }
 

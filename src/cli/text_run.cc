@@ -88,7 +88,8 @@ void add_sampling_options(CLI::App& command, SamplingArgs& args) {
   command.add_option("--min-p", args.min_p, "only tokens at least this likely beside the likeliest");
   command.add_option("--repetition-penalty", args.repetition_penalty, "above 1: repeats less");
   command.add_option("-n,--max-tokens", args.max_tokens, "of output")->capture_default_str();
-  command.add_option("--stop", args.stop, "text that ends the answer; may be given several times");
+  command.add_option("--stop", args.stop, "text that ends the answer; may be given several times")
+      ->allow_extra_args(false);
   command.add_flag("--ignore-eos", args.ignore_eos, "go on after the end of the text");
 }
 

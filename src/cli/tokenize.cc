@@ -49,7 +49,9 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto args = std::make_shared<Args>();
   command->add_option("MODEL", args->model.model, "checkpoint whose tokenizer is used")->required();
   command->add_option("TEXT", args->text, "the text; - reads standard input");
-  command->add_option("--ids", args->ids, "token ids to turn into text instead")->delimiter(',');
+  command->add_option("--ids", args->ids, "token ids to turn into text instead, comma separated")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--no-special", args->no_special, "do not add the beginning-of-text token");
   command->add_flag("--json", args->json, "print JSON");
   command->footer("Example:\n  octet tokenize models/smollm2-135m-instruct.gguf 'Hello, world'");

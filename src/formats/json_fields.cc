@@ -58,7 +58,9 @@ Result<json> parse_json(std::string_view text, const std::string& file) {
   try {
     return json::parse(text);
   } catch (const json::exception& e) {
-    return corrupt(file + ": not valid JSON: " + e.what());
+    std::string_view what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
+    if (what.starts_with('[')) what.remove_prefix(std::min(what.size(), what.find("] ") + 2));
+    return corrupt(file + ": not valid JSON: " + std::string(what));
   }
 }
 

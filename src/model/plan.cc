@@ -11,9 +11,11 @@ namespace {
 
 // Without a size from the user, the cache takes at most this share of the memory that weights and scratch
 // leave: nearly all of a device's own, and of a host's, which others need too, half, but no more than
-// kMaxDefaultKv.
+// kMaxDefaultKv, nor than a full batch of ordinary chats wants where no context was asked for: all of it is
+// touched at start.
 constexpr double kDeviceKvShare = 0.96, kHostKvShare = 0.5;
 constexpr int64_t kMaxDefaultKv = int64_t{4} << 30;
+constexpr int64_t kDefaultTokens = 1024;  // of each of these chats; room for one whole context in any case
 
 std::string mebibytes(int64_t bytes) {
   char text[32];
@@ -61,6 +63,7 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   a.head_dim = config.head_dim;
   a.softmax_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
   a.window = config.sliding_window;
+  OCTET_RETURN_IF_ERROR(ops.check_attention(a, sizes.kv, sizes.page_size));
 
   ActivationSizes& s = sizes.activations;
   s.tokens = options.max_step_tokens;
@@ -99,7 +102,12 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   } else {
     const bool own = ops.info().own_memory;
     const double share = own ? kDeviceKvShare : kHostKvShare;
-    int64_t bytes = own ? available : kMaxDefaultKv;
+    int64_t bytes = available;
+    if (!own) {
+      const int64_t usual =
+          std::max(pages_for(kDefaultTokens, sizes.page_size) * options.max_batch, one_sequence);
+      bytes = std::min(kMaxDefaultKv, (options.max_context > 0 ? pages : usual) * page_bytes);
+    }
     if (available > 0)
       bytes = std::min(bytes, static_cast<int64_t>(share * static_cast<double>(available - fixed)));
     pages = std::min(pages, std::max<int64_t>(bytes / page_bytes, 0));

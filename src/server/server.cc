@@ -64,6 +64,11 @@ Result<tcp::acceptor> listen(asio::io_context& io, const std::string& host, int 
 
 }  // namespace
 
+Status check_address(const ServerOptions& options) {
+  asio::io_context io;
+  return listen(io, options.host, options.port).status();
+}
+
 struct Server::Impl final : ConnectionHost {
   Impl(const ServedModel& served, const ServerOptions& given) : model(served), options(given) {
     http_limits.max_body_bytes = options.max_body_bytes;

@@ -43,6 +43,9 @@ struct ServedModel {
   std::vector<int32_t> eos_ids;
 };
 
+// Whether the address can be listened on now: what Server::start would say, before there is a model.
+Status check_address(const ServerOptions& options);
+
 class Server {
  public:
   // Listens and serves from here on. Errors: kInvalidArgument / kUnavailable where the address cannot be

@@ -1,6 +1,7 @@
 """Every command as a user types it, with the real small model, and what happens when it is typed wrong."""
 import json
 import re
+import socket
 import subprocess
 
 import pytest
@@ -43,13 +44,33 @@ def test_a_model_that_is_not_there(octet, args, code, expected):
     (["--isa", "mmx"], "mmx"),
     (["--backend", "tpu"], "tpu"),
     (["--max-batch", "0"], "--max-batch"),
+    (["--page-size", "7"], "--page-size"),
+    (["--fast"], "--fast"),
 ])
 def test_options_that_make_no_sense(octet, model, args, expected):
     assert expected in error_line(octet("bench", "throughput", model, *args, code=2))
 
 
-def test_unknown_option_names_itself(octet, model):
-    assert "--fast" in octet("serve", model, "--fast", code=2).stderr
+def test_options_that_make_no_sense_for_a_server(octet, model):
+    for args in (["--port", "99999"], ["--max-queue", "0"], ["--max-connections", "0"], ["--drain-timeout", "-1"]):
+        assert args[0] in error_line(octet("serve", model, *args, code=2))
+
+
+def test_an_address_that_is_taken_is_told_before_loading(octet, model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = octet("serve", model, "--port", taken.getsockname()[1], code=1)
+    assert "in use" in error_line(done) and "memory:" not in done.stderr
+
+
+def test_options_given_several_times_leave_the_model_alone(octet, tmp_path):
+    missing = tmp_path / "missing.gguf"
+    assert missing.name in error_line(octet("serve", "--api-key", "a", "--api-key", "b", missing, code=1))
+    assert missing.name in error_line(octet("generate", "-p", "x", "--stop", "y", missing, code=1))
+
+
+def test_a_cache_smaller_than_the_context_is_told(octet, model):
+    log = octet("generate", model, "-p", "Hi", "-n", "2", "--kv-memory", "2MiB").stderr
+    assert "context of 8192 tokens" in log
 
 
 def test_a_truncated_file(octet, model, tmp_path):

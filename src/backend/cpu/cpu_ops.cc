@@ -28,6 +28,9 @@ constexpr int64_t kSiluCost = 2;
 // Tokens that one thread takes at a time in rope_write_kv: those of one page share cache lines.
 constexpr int64_t kRopeGrain = 32;
 
+// Bytes that one thread zeroes at a time: the first touch of a large cache is most of a small model's start.
+constexpr int64_t kZeroGrain = int64_t{16} << 20;
+
 constexpr int kMostThreads = 1024;
 
 // The processors that this process may run on.
@@ -62,6 +65,9 @@ class CpuOps : public Ops {
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
   size_t scratch_bytes(const OpsLimits& limits) const override;
   Status reserve(const OpsLimits& limits) override;
+  Status check_attention(const AttentionSpec& spec, const KvQuant&, int32_t page_size) const override {
+    return cpu::KvLayout::check(spec, page_size);
+  }
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override {
     return pack_linear(weights, isa_, pool_, weight_memory_);
   }
@@ -124,7 +130,9 @@ Result<Buffer> CpuOps::allocate(size_t bytes) {
   constexpr std::align_val_t kAlign{64};
   void* data = ::operator new(std::max<size_t>(bytes, 1), kAlign, std::nothrow);
   if (data == nullptr) return resource_exhausted("cpu: no memory for " + std::to_string(bytes) + " bytes");
-  std::memset(data, 0, bytes);
+  pool_.parallel_for(static_cast<int64_t>(bytes), kZeroGrain, [&](int64_t begin, int64_t end, int) {
+    std::memset(static_cast<char*>(data) + begin, 0, static_cast<size_t>(end - begin));
+  });
   return Buffer(data, bytes, [](void* p) { ::operator delete(p, kAlign); });
 }
 

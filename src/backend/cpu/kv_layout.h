@@ -24,9 +24,7 @@ struct KvLayout {
         head_dim(spec.head_dim),
         head_dim_padded((spec.head_dim + 15) / 16 * 16),
         page_size(page_tokens) {
-    OCTET_CHECK(page_size > 0 && page_size % 16 == 0 && page_size <= 64)
-        << "page of " << page_size << " tokens";
-    OCTET_CHECK(head_dim > 0 && head_dim % 2 == 0) << "head_dim " << head_dim;
+    OCTET_CHECK(check(spec, page_tokens).ok()) << "page of " << page_size << " tokens, head_dim " << head_dim;
     pair = type == QType::kF16 ? 1 : 2;
     code_bytes = qtype_bytes(type);
     v_offset = static_cast<size_t>(head_dim * page_size) * code_bytes;
@@ -35,6 +33,18 @@ struct KvLayout {
     const size_t end = v_scale_offset + (eight_bit() ? page_size * sizeof(float) : 0);
     head_bytes = (end + 63) / 64 * 64;
     page_bytes = head_bytes * static_cast<size_t>(spec.n_kv_heads);
+  }
+
+  // Of what users choose: the page size, and the model's heads.
+  static Status check(const AttentionSpec& spec, int32_t page_tokens) {
+    if (page_tokens <= 0 || page_tokens % 16 != 0 || page_tokens > 64) {
+      return unsupported("pages of " + std::to_string(page_tokens) +
+                         " tokens: the CPU's hold 16, 32, 48 or 64 (--page-size)");
+    }
+    if (spec.head_dim <= 0 || spec.head_dim % 2 != 0) {
+      return unsupported("heads of " + std::to_string(spec.head_dim) + ": expected an even size");
+    }
+    return {};
   }
 
   bool eight_bit() const { return type == QType::kInt8 || type == QType::kFp8; }

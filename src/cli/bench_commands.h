@@ -6,5 +6,6 @@
 namespace octet {
 
 void add_bench_sweep(CLI::App& bench, Action& action);
+void add_bench_serve(CLI::App& bench, Action& action);
 
 }  // namespace octet

@@ -203,8 +203,8 @@ struct Pages {
 };
 
 struct Prefill {
+  bool has_decodes = false;  // before host, whose initializer sets it
   std::vector<PrefillTile> host;
-  bool has_decodes = false;
   Array<PrefillTile> tiles;
   bool invariant;
   Prefill(const ForwardBatch& b, const AttentionSpec& spec, bool batch_invariant)

@@ -62,27 +62,33 @@ struct Walk {
   __device__ Segment after(const Segment& s) const { return at(s.unit_end, s.seq); }
 };
 
-// Warp 0: units before each sequence.
+// Units before each sequence, by the whole block: loads side by side, then a scan by one warp.
 __device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
-  const int lane = threadIdx.x % 32;
-  const int32_t vheads = a.n_kv_heads * a.chunks;
-  int32_t carry = 0;
-  for (int32_t base = 0; base < a.n_seqs; base += 32) {
-    int32_t units = 0;
-    if (base + lane < a.n_seqs) {
-      const TileRange t = decode_tiles(a, base + lane);
-      units = (t.last - t.first) * vheads;
-    }
-    int32_t sum = units;
+  const int32_t n = a.n_seqs, vheads = a.n_kv_heads * a.chunks;
+  for (int32_t s = threadIdx.x; s < n; s += kThreads) {
+    const TileRange t = decode_tiles(a, s);
+    prefix[s] = (t.last - t.first) * vheads;
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    const int32_t lane = threadIdx.x, each = (n + 31) / 32, begin = min(lane * each, n),
+                  end = min(begin + each, n);
+    int32_t mine = 0;
+    for (int32_t s = begin; s < end; ++s) mine += prefix[s];
+    int32_t sum = mine;
 #pragma unroll
     for (int d = 1; d < 32; d *= 2) {
       const int32_t left = __shfl_up_sync(~0u, sum, d);
       if (lane >= d) sum += left;
     }
-    if (base + lane < a.n_seqs) prefix[base + lane] = carry + sum - units;
-    carry += __shfl_sync(~0u, sum, 31);
+    int32_t before = sum - mine;
+    for (int32_t s = begin; s < end; ++s) {
+      const int32_t units = prefix[s];
+      prefix[s] = before;
+      before += units;
+    }
+    if (lane == 31) prefix[n] = sum;
   }
-  if (lane == 0) prefix[a.n_seqs] = carry;
 }
 
 // The pages of the 32 page positions from a tile's first on, one a lane.
@@ -236,14 +242,14 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_consta
   extern __shared__ __align__(1024) uint8_t shared_memory[];
   const DecodeShared<kType, kDim> shared{shared_memory};
   const int warp = threadIdx.x / 32;
-  if (warp == 0) scan_units(a, shared.prefix());
-  if (threadIdx.x == 32) {
+  if (threadIdx.x == kThreads - 1) {
     for (int i = 0; i < shared.kStages; ++i) {
       barrier_init(shared.full(i), 1);
       barrier_init(shared.empty(i), 1);
     }
     barrier_init_fence();
   }
+  scan_units(a, shared.prefix());
   __syncthreads();
   wait_for_previous_kernel();
   let_next_kernel_start();

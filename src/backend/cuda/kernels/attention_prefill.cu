@@ -22,6 +22,7 @@
 namespace octet::cuda {
 namespace {
 
+constexpr int kTurnBarrier = 4;                        // and the next: whose turn it is to issue products
 constexpr int kComputeBarrier = 1, kGroupBarrier = 2;  // the latter, and the next for the other group
 
 // The two rows of a thread: g and g + 8 of its warp's 16.
@@ -116,6 +117,13 @@ __device__ __forceinline__ Place place(uint32_t count) {
   return {static_cast<int>(count % S::kStages), count / S::kStages & 1};
 }
 
+__device__ __forceinline__ void await_turn(int group) {
+  named_barrier_sync(group == 0 ? kTurnBarrier : kTurnBarrier + 1, 256);
+}
+__device__ __forceinline__ void give_turn(int group) {
+  named_barrier_arrive(group == 0 ? kTurnBarrier + 1 : kTurnBarrier, 256);
+}
+
 // All tiles of one item; `count` tiles went through the ring before.
 template <class S, int kDim>
 __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, const PrefillItem& item,
@@ -128,6 +136,10 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
   };
   // Tiles before this one need no mask: their last key is seen by the first token, and there is no window.
   const int32_t whole_end = a.window > 0 ? 0 : (item.position + 1) / kPrefillKeys;
+  // While one warpgroup's softmax runs, the other's products do. The second one lets the first begin.
+  const int group = threadIdx.x / 128 - 1;
+  const bool take_turns = a.take_turns && item.n_rows > 64;
+  if (take_turns && group == 1 && item.first + 1 < item.last) give_turn(group);
   const auto wait_keys = [&](uint32_t n) {
     const Place at = place<S>(n);
     barrier_wait(shared.key_full(at.slot), at.phase);
@@ -150,10 +162,12 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     float s[64], shrink[2];
     const Place before = place<S>(count), at = place<S>(count + 1);
     barrier_wait(shared.value_full(before.slot), before.phase);
+    if (take_turns) await_turn(group);
     products_fence();
     issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
     issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(before.slot)),
                              tile > item.first + 1);
+    if (take_turns && (group == 0 || tile + 1 < item.last)) give_turn(group);
     products_wait<1>();
     pin(s);
     release(shared.key_empty(at.slot));

@@ -24,8 +24,9 @@ struct PrefillArgs {
   int32_t n_heads = 0, n_kv_heads = 0, group = 0, head_dim = 0, window = 0;
   PrefillTile* tiles = nullptr;
   int32_t n_tiles = 0;
-  float score_scale = 0;                               // of q . k, in powers of two
-  bool dynamic_scales = false;                         // 8 bit: one a token and head, in the page
+  bool take_turns = true;       // the computing warpgroups issue their products one after the other
+  float score_scale = 0;        // of q . k, in powers of two
+  bool dynamic_scales = false;  // 8 bit: one a token and head, in the page
   const float *k_scale = nullptr, *v_scale = nullptr;  // [n_kv_heads] static scales, else null
   RowEncoder out;
   RowEncoder rows;  // bf16 [n_tokens, n_heads * head_dim]: results that wait for their token's scale

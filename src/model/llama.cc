@@ -86,6 +86,13 @@ void run_layers(const LlamaContext& c, const BatchView& batch) {
 
 }  // namespace
 
+void llama_layer(const LlamaContext& c, const LayerWeights& w, const KvLayer& kv, const BatchView& batch,
+                 bool first) {
+  const View delta = c.act.delta.head(batch.n_tokens);
+  attention_block(c, w, kv, batch, first ? nullptr : &delta);
+  mlp_block(c, w, c.act.x.head(batch.n_tokens), delta);
+}
+
 View llama_forward(const LlamaContext& c, const ForwardBatch& host_batch) {
   const BatchView batch = c.ops.stage(host_batch);
   c.ops.run(batch, [&c](const BatchView& staged) { run_layers(c, staged); });

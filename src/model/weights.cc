@@ -145,28 +145,6 @@ int64_t group_bytes(const LinearGroup& group) {
   return bytes;
 }
 
-Result<LayerWeights> load_layer(const Checkpoint& checkpoint, int32_t layer,
-                                const std::map<std::string, QuantScheme>& schemes, Ops& ops) {
-  const ModelConfig& config = checkpoint.config;
-  const std::string p = layer_prefix(layer);
-  LayerWeights w;
-  OCTET_ASSIGN_OR_RETURN(w.attention_norm,
-                         upload_vector(checkpoint, p + "input_layernorm.weight", config.hidden_size, ops));
-  OCTET_ASSIGN_OR_RETURN(
-      w.mlp_norm, upload_vector(checkpoint, p + "post_attention_layernorm.weight", config.hidden_size, ops));
-  if (config.qk_norm) {
-    OCTET_ASSIGN_OR_RETURN(w.q_norm,
-                           upload_vector(checkpoint, p + "self_attn.q_norm.weight", config.head_dim, ops));
-    OCTET_ASSIGN_OR_RETURN(w.k_norm,
-                           upload_vector(checkpoint, p + "self_attn.k_norm.weight", config.head_dim, ops));
-  }
-  OCTET_ASSIGN_OR_RETURN(w.qkv, load_group(checkpoint, qkv_modules(layer), schemes, ops));
-  OCTET_ASSIGN_OR_RETURN(w.o, load_group(checkpoint, {p + "self_attn.o_proj"}, schemes, ops));
-  OCTET_ASSIGN_OR_RETURN(w.gate_up, load_group(checkpoint, gate_up_modules(layer), schemes, ops));
-  OCTET_ASSIGN_OR_RETURN(w.down, load_group(checkpoint, {p + "mlp.down_proj"}, schemes, ops));
-  return w;
-}
-
 int64_t layer_bytes(const LayerWeights& w) {
   int64_t bytes = group_bytes(w.qkv) + group_bytes(w.o) + group_bytes(w.gate_up) + group_bytes(w.down);
   for (const Buffer* b : {&w.attention_norm, &w.mlp_norm, &w.q_norm, &w.k_norm}) {
@@ -239,6 +217,28 @@ Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& 
     OCTET_ASSIGN_OR_RETURN(linear.bias, read_values(checkpoint, module + ".bias", linear.n));
   }
   return linear;
+}
+
+Result<LayerWeights> load_layer(const Checkpoint& checkpoint, int32_t layer,
+                                const std::map<std::string, QuantScheme>& schemes, Ops& ops) {
+  const ModelConfig& config = checkpoint.config;
+  const std::string p = layer_prefix(layer);
+  LayerWeights w;
+  OCTET_ASSIGN_OR_RETURN(w.attention_norm,
+                         upload_vector(checkpoint, p + "input_layernorm.weight", config.hidden_size, ops));
+  OCTET_ASSIGN_OR_RETURN(
+      w.mlp_norm, upload_vector(checkpoint, p + "post_attention_layernorm.weight", config.hidden_size, ops));
+  if (config.qk_norm) {
+    OCTET_ASSIGN_OR_RETURN(w.q_norm,
+                           upload_vector(checkpoint, p + "self_attn.q_norm.weight", config.head_dim, ops));
+    OCTET_ASSIGN_OR_RETURN(w.k_norm,
+                           upload_vector(checkpoint, p + "self_attn.k_norm.weight", config.head_dim, ops));
+  }
+  OCTET_ASSIGN_OR_RETURN(w.qkv, load_group(checkpoint, qkv_modules(layer), schemes, ops));
+  OCTET_ASSIGN_OR_RETURN(w.o, load_group(checkpoint, {p + "self_attn.o_proj"}, schemes, ops));
+  OCTET_ASSIGN_OR_RETURN(w.gate_up, load_group(checkpoint, gate_up_modules(layer), schemes, ops));
+  OCTET_ASSIGN_OR_RETURN(w.down, load_group(checkpoint, {p + "mlp.down_proj"}, schemes, ops));
+  return w;
 }
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint,

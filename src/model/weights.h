@@ -77,6 +77,8 @@ Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& 
                                const QuantScheme& scheme);
 LinearWeights view_of(const HostLinear& linear);
 
+Result<LayerWeights> load_layer(const Checkpoint& checkpoint, int32_t layer,
+                                const std::map<std::string, QuantScheme>& schemes, Ops& ops);
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint,
                                   const std::map<std::string, QuantScheme>& schemes, Ops& ops);
 

@@ -1,5 +1,6 @@
 #include "quantize/quantize.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "base/progress.h"
 #include "formats/writer.h"
 #include "model/weights.h"
+#include "quantize/recipe.h"
 #include "tensor/quant_codec.h"
 #include "tensor/quantize_rows.h"
 
@@ -19,11 +21,12 @@ namespace {
 // module read is kept until the next one is asked for.
 class ModuleReader {
  public:
-  explicit ModuleReader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  ModuleReader(const Checkpoint& checkpoint, const Recipe& recipe)
+      : checkpoint_(checkpoint), recipe_(recipe) {}
 
   Result<const HostLinear*> read(const std::string& module, const QuantScheme& scheme) {
     if (module != module_) {
-      OCTET_ASSIGN_OR_RETURN(linear_, read_linear(checkpoint_, module, scheme));
+      OCTET_ASSIGN_OR_RETURN(linear_, make_linear(checkpoint_, module, scheme, recipe_));
       module_ = module;
     }
     return &std::as_const(linear_);
@@ -31,6 +34,7 @@ class ModuleReader {
 
  private:
   const Checkpoint& checkpoint_;
+  const Recipe& recipe_;
   std::string module_;
   HostLinear linear_;
 };
@@ -38,8 +42,12 @@ class ModuleReader {
 // Builds the list of tensors of the checkpoint to be written.
 class TensorList {
  public:
-  TensorList(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes)
-      : checkpoint_(checkpoint), schemes_(schemes), reader_(std::make_shared<ModuleReader>(checkpoint)) {}
+  TensorList(const Checkpoint& checkpoint, const std::map<std::string, QuantScheme>& schemes,
+             const Recipe& recipe)
+      : checkpoint_(checkpoint),
+        schemes_(schemes),
+        recipe_(recipe),
+        reader_(std::make_shared<ModuleReader>(checkpoint, recipe)) {}
 
   Status build() {
     const ModelConfig& config = checkpoint_.config;
@@ -97,14 +105,28 @@ class TensorList {
   Status add_vector(const std::string& name) {
     const CheckpointTensor* source = checkpoint_.find(name);
     if (source == nullptr) return corrupt(checkpoint_.path + ": tensor '" + name + "' is missing");
-    std::vector<float> values(static_cast<size_t>(source->rows() * source->cols()));
-    OCTET_RETURN_IF_ERROR(checkpoint_.read_rows_f32(*source, 0, source->rows(), values.data()));
+    const auto changed = recipe_.vectors.find(name);
+    std::vector<float> values;
+    if (changed != recipe_.vectors.end()) {
+      values = changed->second;
+    } else {
+      OCTET_ASSIGN_OR_RETURN(values, read_tensor(checkpoint_, name));
+    }
     bool exact = true;
     for (const float v : values) {
       const float back = plain() == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
       exact = exact && back == v;
     }
-    return add_plain(name, exact ? plain() : DType::kF32);
+    const DType type = exact ? plain() : DType::kF32;
+    add({name, type, source->shape, [type, values = std::move(values)](std::span<uint8_t> out) -> Status {
+           const QType qtype = type == DType::kF32   ? QType::kF32
+                               : type == DType::kF16 ? QType::kF16
+                                                     : QType::kBF16;
+           quantize_rows(values.data(), static_cast<int64_t>(values.size()), 1,
+                         {qtype, QScale::kNone, false, true}, out.data(), nullptr);
+           return {};
+         }});
+    return {};
   }
 
   Status add_linear(const std::string& module) {
@@ -136,24 +158,47 @@ class TensorList {
 
   const Checkpoint& checkpoint_;
   const std::map<std::string, QuantScheme>& schemes_;
+  const Recipe& recipe_;
   std::shared_ptr<ModuleReader> reader_;
 };
 
 }  // namespace
 
-Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const QuantizeOptions& options,
-                                           const std::string& folder) {
-  namespace fs = std::filesystem;
-  const auto start = std::chrono::steady_clock::now();
-  OCTET_ASSIGN_OR_RETURN(const auto schemes,
-                         assign_schemes(checkpoint, {.scheme = options.scheme,
-                                                     .exclude = options.exclude,
-                                                     .quantize_head = options.quantize_head}));
+bool needs_calibration(const QuantizeOptions& options) {
+  return scheme_is_calibrated(options.scheme) ||
+         std::any_of(options.overrides.begin(), options.overrides.end(), [](const std::string& text) {
+           return scheme_is_calibrated(text.substr(text.rfind('=') + 1));
+         });
+}
+
+Result<std::map<std::string, QuantScheme>> quantized_schemes(const Checkpoint& checkpoint,
+                                                             const QuantizeOptions& options,
+                                                             bool calibrated) {
+  return assign_schemes(checkpoint, {.scheme = options.scheme,
+                                     .exclude = options.exclude,
+                                     .overrides = options.overrides,
+                                     .quantize_head = options.quantize_head,
+                                     .calibrated = calibrated});
+}
+
+Status check_output_folder(const std::string& folder) {
   std::error_code error;
-  if (fs::exists(folder, error) && !fs::is_empty(folder, error)) {
+  if (std::filesystem::exists(folder, error) && !std::filesystem::is_empty(folder, error)) {
     return invalid_argument(folder + ": exists and is not empty; give another folder to -o");
   }
-  TensorList list(checkpoint, schemes);
+  return {};
+}
+
+Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const QuantizeOptions& options,
+                                           const std::string& folder, const Calibration* calibration) {
+  namespace fs = std::filesystem;
+  const auto start = std::chrono::steady_clock::now();
+  OCTET_ASSIGN_OR_RETURN(auto schemes, quantized_schemes(checkpoint, options, calibration != nullptr));
+  if (calibration != nullptr) schemes = calibration->schemes;
+  OCTET_RETURN_IF_ERROR(check_output_folder(folder));
+  std::error_code error;
+  const Recipe none;
+  TensorList list(checkpoint, schemes, calibration != nullptr ? calibration->recipe : none);
   OCTET_RETURN_IF_ERROR(list.build());
 
   // Everything is made in a folder beside the final one, which appears whole or not at all.

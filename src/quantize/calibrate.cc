@@ -1,0 +1,158 @@
+#include "quantize/calibrate.h"
+
+#include <algorithm>
+
+#include "base/progress.h"
+#include "quantize/layer_runner.h"
+#include "tensor/quant_codec.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kTrialRows = 512;
+constexpr const char* kInputNames[] = {"qkv", "o", "gate_up", "down", "head"};
+
+std::string layer_prefix(int32_t layer) {
+  return "model.layers." + std::to_string(layer) + ".";
+}
+
+class Calibrator {
+ public:
+  Calibrator(const Checkpoint& checkpoint, Ops& ops, const std::map<std::string, QuantScheme>& schemes,
+             const CalibrationOptions& options)
+      : checkpoint_(checkpoint), ops_(ops), schemes_(schemes), options_(options) {}
+
+  Result<Calibration> run(const std::vector<std::vector<int32_t>>& sequences) {
+    for (const auto& [module, scheme] : schemes_) {
+      if (scheme.static_input()) {
+        return unsupported(module + ": scheme " + scheme_name(scheme) +
+                           " takes static input scales, which are not calibrated yet");
+      }
+    }
+    OCTET_ASSIGN_OR_RETURN(const auto runner, LayerRunner::create(checkpoint_, ops_, sequences));
+    const int32_t n_layers = checkpoint_.config.n_layers;
+    trial_rows_ = std::min<int64_t>(kTrialRows, runner->sequence_length());
+    result_.tokens = runner->n_tokens();
+    Progress progress("calibrating", "layers", n_layers);
+    for (int32_t layer = 0; layer < n_layers; ++layer) {
+      OCTET_ASSIGN_OR_RETURN(const LayerInputs inputs, runner->next_layer());
+      for (int kind = 0; kind < kLayerInputs; ++kind) {
+        OCTET_RETURN_IF_ERROR(calibrate_input(layer, static_cast<InputKind>(kind), inputs.inputs[kind]));
+      }
+      progress.advance();
+    }
+    if (schemes_.at("lm_head").weight.quantized()) {
+      OCTET_ASSIGN_OR_RETURN(const ObservedRows rows, runner->head_input());
+      OCTET_RETURN_IF_ERROR(calibrate_input(n_layers, InputKind::kHead, rows));
+    }
+    result_.schemes = schemes_;
+    return std::move(result_);
+  }
+
+ private:
+  Status calibrate_input(int32_t layer, InputKind kind, const ObservedRows& observed) {
+    InputReport report;
+    report.layer = layer;
+    report.name = kInputNames[static_cast<size_t>(kind)];
+    report.absmax = report.absmax_smoothed = observed.absmax(observed.rows);
+    Consumers consumers;
+    consumers.k = observed.cols;
+    bool any_quantized = false;
+    for (const auto& module : modules_of_input(layer, kind)) {
+      OCTET_ASSIGN_OR_RETURN(auto weight, scaled_weight(checkpoint_, module, {}));
+      consumers.modules.push_back(module);
+      consumers.schemes.push_back(schemes_.at(module));
+      consumers.weights.push_back(std::move(weight));
+      any_quantized = any_quantized || schemes_.at(module).weight.quantized();
+    }
+    if (any_quantized) {
+      OCTET_ASSIGN_OR_RETURN(const SmoothConstraint constraint, constraint_of(layer, kind));
+      const std::vector<ChannelSizes> sizes = {{"max", report.absmax},
+                                               {"mean4", observed.power_mean(observed.rows, 4)},
+                                               {"mean2", observed.power_mean(observed.rows, 2)}};
+      const TrialRows x = pick_rows(observed, 0, observed.rows, trial_rows_);
+      OCTET_ASSIGN_OR_RETURN(report.smoothing,
+                             choose_smoothing(ops_, options_.smooth, sizes, x, consumers, constraint));
+      if (!report.smoothing.s.empty())
+        OCTET_RETURN_IF_ERROR(fold(layer, kind, consumers, constraint, &report));
+    }
+    result_.inputs.push_back(std::move(report));
+    return {};
+  }
+
+  std::string norm_of(int32_t layer, InputKind kind) const {
+    if (kind == InputKind::kHead) return "model.norm.weight";
+    if (kind == InputKind::kQkv) return layer_prefix(layer) + "input_layernorm.weight";
+    if (kind == InputKind::kGateUp) return layer_prefix(layer) + "post_attention_layernorm.weight";
+    return "";
+  }
+
+  Result<SmoothConstraint> constraint_of(int32_t layer, InputKind kind) const {
+    SmoothConstraint constraint;
+    const ModelConfig& config = checkpoint_.config;
+    if (kind == InputKind::kO) {
+      const int32_t shared_by = config.n_heads / config.n_kv_heads;
+      constraint.sources = int64_t{config.n_kv_heads} * config.head_dim;
+      for (int32_t head = 0; head < config.n_heads; ++head) {
+        for (int32_t d = 0; d < config.head_dim; ++d) {
+          constraint.source.push_back(head / shared_by * config.head_dim + d);
+        }
+      }
+    } else if (kind != InputKind::kDown) {
+      OCTET_ASSIGN_OR_RETURN(constraint.gamma, read_tensor(checkpoint_, norm_of(layer, kind)));
+      constraint.gamma_type = plain_type(checkpoint_, schemes_);
+    }
+    return constraint;
+  }
+
+  // The division by s goes into what produces the input, the multiplication into what reads it.
+  Status fold(int32_t layer, InputKind kind, const Consumers& consumers, const SmoothConstraint& constraint,
+              InputReport* report) {
+    const std::vector<float>& s = report->smoothing.s;
+    for (const auto& module : consumers.modules) result_.recipe.modules[module].column_scale = s;
+    for (size_t c = 0; c < s.size(); ++c) report->absmax_smoothed[c] /= s[c];
+    if (!constraint.gamma.empty()) {
+      std::vector<float> gamma = constraint.gamma;
+      const bool f16 = constraint.gamma_type == QType::kF16;
+      for (size_t c = 0; c < s.size(); ++c) {
+        if (s[c] == 1.0f) continue;
+        const float divided = gamma[c] / s[c];
+        gamma[c] = f16 ? f16_to_f32(f32_to_f16(divided)) : bf16_to_f32(f32_to_bf16(divided));
+      }
+      result_.recipe.vectors[norm_of(layer, kind)] = std::move(gamma);
+      return {};
+    }
+    std::vector<float> divisor = s;
+    if (kind == InputKind::kO) {
+      divisor.resize(static_cast<size_t>(constraint.sources));
+      for (size_t c = 0; c < s.size(); ++c) divisor[static_cast<size_t>(constraint.source[c])] = s[c];
+    }
+    const std::string maker =
+        layer_prefix(layer) + (kind == InputKind::kO ? "self_attn.v_proj" : "mlp.up_proj");
+    if (checkpoint_.find(maker + ".bias") != nullptr) {
+      OCTET_ASSIGN_OR_RETURN(auto bias, read_tensor(checkpoint_, maker + ".bias"));
+      for (size_t row = 0; row < bias.size(); ++row) bias[row] /= divisor[row];
+      result_.recipe.vectors[maker + ".bias"] = std::move(bias);
+    }
+    result_.recipe.modules[maker].row_divisor = std::move(divisor);
+    return {};
+  }
+
+  const Checkpoint& checkpoint_;
+  Ops& ops_;
+  const std::map<std::string, QuantScheme>& schemes_;
+  const CalibrationOptions& options_;
+  Calibration result_;
+  int64_t trial_rows_ = 0;
+};
+
+}  // namespace
+
+Result<Calibration> calibrate(const Checkpoint& checkpoint, Ops& ops,
+                              const std::map<std::string, QuantScheme>& schemes,
+                              const std::vector<std::vector<int32_t>>& sequences,
+                              const CalibrationOptions& options) {
+  return Calibrator(checkpoint, ops, schemes, options).run(sequences);
+}
+
+}  // namespace octet

@@ -1,12 +1,13 @@
 // Checkpoints in a Hugging Face folder: config.json, safetensors, and the tokenizer's and template's files.
+#include <array>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
 
 #include "formats/checkpoint_builder.h"
-#include "formats/compressed_tensors.h"
 #include "formats/hf_config.h"
 #include "formats/json_fields.h"
+#include "formats/quantization_config.h"
 #include "formats/safetensors.h"
 
 namespace octet {
@@ -67,21 +68,60 @@ Status read_tokenizer_files(const fs::path& folder, TokenizerSpec* spec) {
   return {};
 }
 
+// The quantization_config may stand in a file of its own, as ModelOpt writes it.
+Result<json> with_quantization_file(json config, const std::string& folder) {
+  const fs::path file = fs::path(folder) / "hf_quant_config.json";
+  if (config.contains("quantization_config") || !is_there(file)) return config;
+  OCTET_ASSIGN_OR_RETURN(const json own, read_json_file(file));
+  const JsonFields fields(own, file.string());
+  const json* quantization = fields.find("quantization");
+  if (quantization == nullptr || !quantization->is_object()) {
+    return corrupt(file.string() + ": quantization: expected an object");
+  }
+  config["quantization_config"] = *quantization;
+  config["quantization_config"]["quant_method"] = "modelopt";
+  return config;
+}
+
 Status read_schemes(const json& config, const std::string& file, Checkpoint* checkpoint) {
   auto modules = linear_modules(checkpoint->config);
   if (!checkpoint->config.tied_embeddings) modules.push_back("lm_head");
-  OCTET_ASSIGN_OR_RETURN(const auto quantization, parse_quantization_config(config, modules, file));
-  checkpoint->schemes = quantization.schemes;
+  OCTET_ASSIGN_OR_RETURN(auto quantization, parse_quantization_config(config, modules, file));
+  checkpoint->schemes = std::move(quantization.schemes);
+  for (auto& [module, scheme] : checkpoint->schemes) {  // 16-bit inputs are of the model's own type
+    if (!scheme.input.quantized() && checkpoint->config.dtype == QType::kF16) scheme.input.type = QType::kF16;
+  }
   checkpoint->has_kv_quant = quantization.kv_quant.has_value();
-  if (quantization.kv_quant) checkpoint->kv_quant = *quantization.kv_quant;
+  if (!quantization.kv_quant) return {};
+  checkpoint->kv_quant = *quantization.kv_quant;
+  if (quantization.kv_scales_optional && checkpoint->find("model.layers.0.self_attn.k_scale") == nullptr) {
+    checkpoint->kv_quant.dynamic = true;
+  }
   return {};
+}
+
+// Names by which others store what this project knows under one: scales of the cache beside the projections
+// that fill it, scales of inputs.
+std::string canonical_name(std::string name) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kEndings = {
+      {{".self_attn.k_proj.k_scale", ".self_attn.k_scale"},
+       {".self_attn.v_proj.v_scale", ".self_attn.v_scale"},
+       {".self_attn.k_proj.output_scale", ".self_attn.k_scale"},
+       {".self_attn.v_proj.output_scale", ".self_attn.v_scale"},
+       {".act_scale", ".input_scale"}}};
+  for (const auto& [theirs, ours] : kEndings) {
+    if (!name.ends_with(theirs)) continue;
+    name.replace(name.size() - theirs.size(), theirs.size(), ours);
+    break;
+  }
+  return name;
 }
 
 // A tied model computes with the embeddings, whatever head is stored beside them; a quantized head is a
 // weight of its own.
 void resolve_head(Checkpoint* checkpoint) {
   if (!checkpoint->config.tied_embeddings) return;
-  if (checkpoint->find("lm_head.weight_scale") != nullptr) {
+  if (checkpoint->find("lm_head.weight_scale") != nullptr || checkpoint->find("lm_head.SCB") != nullptr) {
     checkpoint->config.tied_embeddings = false;
   } else {
     checkpoint->tensors.erase("lm_head.weight");
@@ -113,14 +153,15 @@ Result<std::shared_ptr<Checkpoint>> open_hf_checkpoint(const std::string& path) 
   OCTET_ASSIGN_OR_RETURN(auto files, open_safetensors_folder(path));
   for (auto& file : files) {
     for (auto& entry : file.entries) {
-      builder.add({entry.name, entry.type, std::move(entry.shape),
+      builder.add({canonical_name(entry.name), entry.type, std::move(entry.shape),
                    file.file->bytes().subspan(entry.begin, entry.end - entry.begin), file.file->path()});
     }
     builder.keep(std::move(file.file));
   }
   resolve_head(&checkpoint);
   const std::string config_file = (fs::path(path) / "config.json").string();
-  OCTET_ASSIGN_OR_RETURN(const json config, read_json_file(config_file));
+  OCTET_ASSIGN_OR_RETURN(json config, read_json_file(config_file));
+  OCTET_ASSIGN_OR_RETURN(config, with_quantization_file(std::move(config), path));
   OCTET_RETURN_IF_ERROR(read_schemes(config, config_file, &checkpoint));
   return builder.finish();
 }

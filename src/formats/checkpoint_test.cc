@@ -87,7 +87,7 @@ TEST(Checkpoint, NamesWhatAQuantizedModelLacks) {
   replace_in(folder, "model.safetensors", "layers.1.mlp.up_proj.weight_scalf",
              "layers.1.mlp.up_proj.weight_scale");
   replace_in(folder, "config.json", "\"int\"", "\"INT\"");
-  expect_error(folder.path(), "expected int8 or float8, found INT8/");
+  expect_error(folder.path(), "expected int8, int4 or float8, found INT8/");
 }
 
 TEST(Checkpoint, NamesTheTensorThatIsWrong) {

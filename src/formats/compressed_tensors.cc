@@ -1,5 +1,7 @@
 #include "formats/compressed_tensors.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "formats/json_fields.h"
@@ -13,12 +15,12 @@ using nlohmann::json;
 // The arguments of one operand in the format's words.
 struct Words {
   std::string type, strategy;
-  int32_t bits = 0;
+  int32_t bits = 0, group_size = 0;
   bool symmetric = true, dynamic = false;
 
   std::string text() const {
-    return type + std::to_string(bits) + "/" + strategy + (dynamic ? "/dynamic" : "") +
-           (symmetric ? "" : "/asymmetric");
+    return type + std::to_string(bits) + "/" + strategy + (group_size > 0 ? std::to_string(group_size) : "") +
+           (dynamic ? "/dynamic" : "") + (symmetric ? "" : "/asymmetric");
   }
 };
 
@@ -29,20 +31,6 @@ struct Group {
   Status status;  // why the scheme cannot be expressed; counts only if a module has it
 };
 
-Result<std::vector<std::string>> read_strings(const JsonFields& fields, const char* key) {
-  std::vector<std::string> strings;
-  const json* list = fields.find(key);
-  if (list == nullptr) return strings;
-  bool fits = list->is_array();
-  for (size_t i = 0; fits && i < list->size(); ++i) {
-    fits = (*list)[i].is_string();
-    if (fits) strings.push_back((*list)[i].get<std::string>());
-  }
-  if (!fits)
-    return corrupt(fields.where() + ": " + key + ": expected a list of names, found " + brief(*list));
-  return strings;
-}
-
 Result<Words> read_words(const json& operand, const std::string& where) {
   JsonFields fields(operand, where);
   Words words;
@@ -52,6 +40,8 @@ Result<Words> read_words(const json& operand, const std::string& where) {
   fields.read("type", &words.type);
   fields.read("num_bits", &words.bits);
   fields.read("strategy", &words.strategy);
+  fields.read("group_size", &words.group_size);
+  words.group_size = std::max(words.group_size, 0);  // -1: no groups
   fields.read("symmetric", &words.symmetric);
   const json* dynamic = fields.find("dynamic");
   if (dynamic != nullptr && dynamic->is_string()) {
@@ -70,9 +60,13 @@ Result<Words> read_words(const json& operand, const std::string& where) {
 Status to_args(const Words& words, std::initializer_list<std::pair<const char*, QScale>> scales,
                QuantArgs* args) {
   const bool is_int = words.type == "int", is_float = words.type == "float";
-  if (words.bits != 8 || (!is_int && !is_float))
-    return unsupported("expected int8 or float8, found " + words.text());
-  args->type = is_int ? QType::kInt8 : QType::kFp8;
+  if (is_int && (words.bits == 8 || words.bits == 4)) {
+    args->type = words.bits == 8 ? QType::kInt8 : QType::kInt4;
+  } else if (is_float && words.bits == 8) {
+    args->type = QType::kFp8;
+  } else {
+    return unsupported("expected int8, int4 or float8, found " + words.text());
+  }
   args->dynamic = words.dynamic;
   args->symmetric = words.symmetric;
   args->scale = QScale::kNone;
@@ -84,16 +78,17 @@ Status to_args(const Words& words, std::initializer_list<std::pair<const char*, 
   if (args->scale == QScale::kNone) {
     return unsupported("expected a scale for each " + known + ", found " + words.text());
   }
-  if (is_float && !words.symmetric) return unsupported("expected a symmetric float8, found " + words.text());
+  args->group_size = args->scale == QScale::kGroup ? words.group_size : 0;
   return {};
 }
 
 Status check_format(const std::string& format) {
-  for (const char* known : {"int-quantized", "float-quantized", "naive-quantized"}) {
+  for (const char* known : {"int-quantized", "float-quantized", "naive-quantized", "pack-quantized"}) {
     if (format == known) return {};
   }
-  return unsupported("the format " + format +
-                     " is not supported; there are int-quantized, float-quantized, naive-quantized");
+  return unsupported(
+      "the format " + format +
+      " is not supported; there are int-quantized, float-quantized, naive-quantized, pack-quantized");
 }
 
 // Fills scheme and status of the group from its weights, inputs and format.
@@ -116,23 +111,13 @@ Status read_scheme(const JsonFields& fields, std::string format, Group* group) {
   if (!format.empty() && format != "mixed-precision") {
     if (Status status = check_format(format); !status.ok()) cannot(status);
   }
-  if (inputs == nullptr) {
-    cannot(unsupported("expected 8-bit weights with 8-bit inputs, found weights alone"));
-    return {};
-  }
   Status status =
-      to_args(weight, {{"tensor", QScale::kTensor}, {"channel", QScale::kChannel}}, &group->scheme.weight);
-  if (status.ok() && weight.dynamic) status = unsupported("weights with dynamic scales are not supported");
-  if (status.ok()) {
+      to_args(weight, {{"tensor", QScale::kTensor}, {"channel", QScale::kChannel}, {"group", QScale::kGroup}},
+              &group->scheme.weight);
+  if (status.ok() && inputs != nullptr) {
     status = to_args(input, {{"tensor", QScale::kTensor}, {"token", QScale::kToken}}, &group->scheme.input);
   }
-  if (status.ok() && (input.strategy == "token") != input.dynamic) {
-    status =
-        unsupported("expected inputs per token and dynamic, or per tensor and static, found " + input.text());
-  }
-  if (status.ok() && group->scheme.weight.type != group->scheme.input.type) {
-    status = unsupported("expected weights and inputs of the same type");
-  }
+  if (status.ok()) status = check_scheme(group->scheme);
   if (!status.ok()) cannot(status);
   return {};
 }
@@ -195,15 +180,6 @@ Result<std::optional<KvQuant>> read_kv_scheme(const JsonFields& fields) {
                                .per_head = words.strategy == "attn_head"});
 }
 
-Status check_method(JsonFields& fields) {
-  std::string method;
-  fields.require("quant_method", &method);
-  OCTET_RETURN_IF_ERROR(fields.status());
-  if (method == "compressed-tensors") return {};
-  return unsupported(fields.where() + ": quant_method: \"" + method +
-                     "\" is not supported; expected compressed-tensors, or a checkpoint in 16 bits");
-}
-
 // The group that a module belongs to, or null: the most specific match, the first of several alike.
 Result<const Group*> group_of(const std::vector<Group>& groups, const ModuleMatcher& ignore,
                               const std::string& module) {
@@ -223,17 +199,9 @@ Result<const Group*> group_of(const std::vector<Group>& groups, const ModuleMatc
 
 }  // namespace
 
-Result<QuantizationConfig> parse_quantization_config(const json& config,
-                                                     const std::vector<std::string>& modules,
-                                                     const std::string& file) {
+Result<QuantizationConfig> parse_compressed_tensors(const JsonFields& fields,
+                                                    const std::vector<std::string>& modules) {
   QuantizationConfig result;
-  const JsonFields top(config, file);
-  const char* key =
-      top.has("quantization_config") ? "quantization_config" : "compression_config";  // the older name
-  const json* quantization = top.find(key);
-  if (quantization == nullptr) return result;
-  JsonFields fields(*quantization, file + ": " + key);
-  OCTET_RETURN_IF_ERROR(check_method(fields));
   OCTET_RETURN_IF_ERROR(check_extras(fields));
   OCTET_ASSIGN_OR_RETURN(result.kv_quant, read_kv_scheme(fields));
   OCTET_ASSIGN_OR_RETURN(const auto ignore_list, read_strings(fields, "ignore"));

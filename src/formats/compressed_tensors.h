@@ -4,33 +4,16 @@
 // modules to leave out.
 #pragma once
 
-#include <map>
-#include <optional>
-#include <string>
-#include <vector>
-
-#include <nlohmann/json_fwd.hpp>
-
-#include "base/status.h"
-#include "tensor/quant_scheme.h"
+#include "formats/json_fields.h"
+#include "formats/quantization_config.h"
 
 namespace octet {
 
-struct QuantizationConfig {
-  std::map<std::string, QuantScheme> schemes;  // of the modules that are quantized
-  std::optional<KvQuant> kv_quant;
-};
+// `fields`: the quantization_config.
+Result<QuantizationConfig> parse_compressed_tensors(const JsonFields& fields,
+                                                    const std::vector<std::string>& modules);
 
-// `config` is the whole config.json; without a quantization_config the result is empty. `modules` are the
-// names of all linear modules of the model. Errors: kUnsupported, naming module and scheme, for a scheme that
-// QuantScheme cannot express or another quant_method; kCorrupt for fields of the wrong type.
-Result<QuantizationConfig> parse_quantization_config(const nlohmann::json& config,
-                                                     const std::vector<std::string>& modules,
-                                                     const std::string& file);
-
-// The quantization_config that says `schemes` of `modules` (a module with a 16-bit scheme is ignored by
-// name); null where nothing is quantized.
-nlohmann::json make_quantization_config(const std::map<std::string, QuantScheme>& modules,
-                                        const KvQuant* kv_quant);
+nlohmann::json make_compressed_tensors(const std::map<std::string, QuantScheme>& modules,
+                                       const KvQuant* kv_quant);
 
 }  // namespace octet

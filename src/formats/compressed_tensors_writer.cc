@@ -1,4 +1,4 @@
-// make_quantization_config: one group for each scheme. A single one is addressed as "Linear" with the rest
+// make_compressed_tensors: one group for each scheme. A single one is addressed as "Linear" with the rest
 // ignored by name, which every reader understands; of several, each lists its modules.
 #include <algorithm>
 
@@ -15,6 +15,7 @@ constexpr const char* kVersion = "0.9.0";  // of compressed-tensors, whose field
 
 const char* strategy_name(QScale scale) {
   if (scale == QScale::kTensor) return "tensor";
+  if (scale == QScale::kGroup) return "group";
   return scale == QScale::kChannel ? "channel" : "token";
 }
 
@@ -25,8 +26,8 @@ const char* kv_strategy_name(const KvQuant& kv) {
 }
 
 json operand(QType type, const char* strategy, bool dynamic, bool symmetric) {
-  return {{"num_bits", 8},
-          {"type", type == QType::kInt8 ? "int" : "float"},
+  return {{"num_bits", type == QType::kInt4 ? 4 : 8},
+          {"type", type == QType::kFp8 ? "float" : "int"},
           {"strategy", strategy},
           {"dynamic", dynamic},
           {"symmetric", symmetric},
@@ -38,24 +39,28 @@ json operand(QType type, const char* strategy, bool dynamic, bool symmetric) {
 }
 
 json operand(const QuantArgs& args) {
-  return operand(args.type, strategy_name(args.scale), args.dynamic, args.symmetric);
+  json words = operand(args.type, strategy_name(args.scale), args.dynamic, args.symmetric);
+  if (args.scale == QScale::kGroup) words["group_size"] = args.group_size;
+  return words;
 }
 
+// Weights alone of int8 or int4 are packed into words of 32 bits, as readers of weights alone expect them.
 const char* format_of(const QuantScheme& scheme) {
-  return scheme.weight.type == QType::kInt8 ? "int-quantized" : "float-quantized";
+  if (scheme.weight.type == QType::kFp8) return "float-quantized";
+  return scheme.input.quantized() ? "int-quantized" : "pack-quantized";
 }
 
 json make_group(const QuantScheme& scheme, std::vector<std::string> targets) {
   return {{"format", format_of(scheme)},
           {"targets", std::move(targets)},
           {"weights", operand(scheme.weight)},
-          {"input_activations", operand(scheme.input)},
+          {"input_activations", scheme.input.quantized() ? operand(scheme.input) : json(nullptr)},
           {"output_activations", nullptr}};
 }
 
 }  // namespace
 
-json make_quantization_config(const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant) {
+json make_compressed_tensors(const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant) {
   std::vector<std::pair<QuantScheme, std::vector<std::string>>> groups;
   json ignore = json::array();
   for (const auto& [module, scheme] : modules) {

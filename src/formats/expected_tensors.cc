@@ -25,8 +25,9 @@ bool is_float(DType type) {
 constexpr std::array kIgnoredSuffixes = {".rotary_emb.inv_freq",    ".self_attn.k_scale",
                                          ".self_attn.v_scale",      ".self_attn.q_scale",
                                          ".self_attn.k_zero_point", ".self_attn.v_zero_point"};
-constexpr std::array kQuantizationSuffixes = {".weight_scale", ".weight_zero_point", ".input_scale",
-                                              ".input_zero_point"};
+constexpr std::array kQuantizationSuffixes = {
+    ".weight_scale",  ".weight_zero_point", ".input_scale", ".input_zero_point",
+    ".weight_packed", ".weight_shape",      ".SCB",         ".weight_format"};
 
 class Checker {
  public:
@@ -41,6 +42,11 @@ class Checker {
 
  private:
   Status check_one(const ExpectedTensor& expected) {
+    const QuantScheme scheme =
+        expected.module.empty() ? QuantScheme{} : checkpoint_.scheme_of(expected.module);
+    if (scheme.weight.quantized() && checkpoint_.find(expected.module + ".weight_packed") != nullptr) {
+      return check_packed(expected, scheme);
+    }
     const auto* tensor = checkpoint_.find(expected.name);
     if (tensor == nullptr) {
       return corrupt(checkpoint_.path + ": tensor " + expected.name + ": expected shape " +
@@ -50,8 +56,6 @@ class Checker {
     if (tensor->shape != expected.shape) {
       return wrong(*tensor, "shape " + shape_text(expected.shape), shape_text(tensor->shape));
     }
-    const QuantScheme scheme =
-        expected.module.empty() ? QuantScheme{} : checkpoint_.scheme_of(expected.module);
     if (scheme.weight.quantized()) return check_quantized(*tensor, expected, scheme);
     if (is_float(tensor->type) || (is_block_type(tensor->type) && expected.shape.size() == 2)) return {};
     return wrong(*tensor, "a floating-point type", dtype_name(tensor->type));
@@ -64,31 +68,72 @@ class Checker {
       return wrong(weight, std::string(dtype_name(type)) + " for the scheme " + to_string(scheme),
                    dtype_name(weight.type));
     }
-    OCTET_RETURN_IF_ERROR(check_parameters(expected, "weight", scheme.weight, expected.shape[0]));
-    const bool static_input = scheme.input.quantized() && !scheme.input.dynamic;
-    return static_input ? check_parameters(expected, "input", scheme.input, 1) : Status();
+    if (scheme.weight.type == QType::kInt4) {
+      return wrong(weight, "weight_packed for the scheme " + to_string(scheme),
+                   "a weight that is not packed");
+    }
+    return check_scales(expected, scheme);
   }
 
-  // <module>.<operand>_scale and, where asymmetric, <module>.<operand>_zero_point.
-  Status check_parameters(const ExpectedTensor& expected, const std::string& operand, const QuantArgs& args,
-                          int64_t channels) {
-    const int64_t count = args.scale == QScale::kChannel ? channels : 1;
-    const std::string name = expected.module + "." + operand;
-    OCTET_RETURN_IF_ERROR(check_parameter(name + "_scale", count, /*zero_point=*/false));
-    return args.symmetric ? Status() : check_parameter(name + "_zero_point", count, /*zero_point=*/true);
+  // Codes of 4 or 8 bits in words of 32, rows filled up to whole words; <module>.weight_shape repeats the
+  // shape.
+  Status check_packed(const ExpectedTensor& expected, const QuantScheme& scheme) {
+    const auto& tensor = *checkpoint_.find(expected.module + ".weight_packed");
+    const int64_t a_word = scheme.weight.type == QType::kInt4 ? 8 : 4;
+    const std::vector<int64_t> shape = {expected.shape[0], (expected.shape[1] + a_word - 1) / a_word};
+    if (tensor.shape != shape) return wrong(tensor, "shape " + shape_text(shape), shape_text(tensor.shape));
+    if (tensor.type != DType::kI32 || scheme.weight.type == QType::kFp8) {
+      return wrong(tensor, "i32 words of int8 or int4 for the scheme " + to_string(scheme),
+                   dtype_name(tensor.type));
+    }
+    known_.insert(tensor.name);
+    known_.insert(expected.module + ".weight_shape");
+    return check_scales(expected, scheme);
   }
 
-  Status check_parameter(const std::string& name, int64_t count, bool zero_point) {
+  Status check_scales(const ExpectedTensor& expected, const QuantScheme& scheme) {
+    const int64_t n = expected.shape[0], k = expected.shape[1];
+    const std::string& module = expected.module;
+    known_.insert(module + ".input_scale_ub");  // fbgemm: repeats what the configuration says
+    if (scheme.input.outlier > 0 && checkpoint_.find(module + ".SCB") != nullptr) {
+      known_.insert(module + ".weight_format");
+      OCTET_RETURN_IF_ERROR(check_parameter(module + ".SCB", {n}, /*zero_point=*/false));
+      return check_row_format(module + ".weight_format");
+    }
+    const int64_t groups = group_count(scheme.weight, k);
+    const int64_t channels = scheme.weight.scale == QScale::kTensor ? 1 : n;
+    OCTET_RETURN_IF_ERROR(
+        check_parameter(module + ".weight_scale", {channels, groups}, /*zero_point=*/false));
+    if (!scheme.static_input()) return {};
+    OCTET_RETURN_IF_ERROR(check_parameter(module + ".input_scale", {1, 1}, /*zero_point=*/false));
+    return scheme.input.symmetric
+               ? Status()
+               : check_parameter(module + ".input_zero_point", {1, 1}, /*zero_point=*/true);
+  }
+
+  // bitsandbytes: 0 for rows one after the other, the only layout that is not of a device.
+  Status check_row_format(const std::string& name) {
+    const auto* tensor = checkpoint_.find(name);
+    if (tensor == nullptr) return {};
+    for (const uint8_t byte : tensor->data) {
+      if (byte != 0) return wrong(*tensor, "0, a weight stored by rows", std::to_string(byte));
+    }
+    return {};
+  }
+
+  // A vector may lack its dimension of 1, a single value both.
+  Status check_parameter(const std::string& name, const std::vector<int64_t>& expected, bool zero_point) {
     const auto* tensor = checkpoint_.find(name);
     if (tensor == nullptr) {
-      return corrupt(checkpoint_.path + ": tensor " + name + ": expected shape [" + std::to_string(count) +
-                     ", 1], found no such tensor");
+      return corrupt(checkpoint_.path + ": tensor " + name + ": expected shape " + shape_text(expected) +
+                     ", found no such tensor");
     }
     known_.insert(name);
     const auto& shape = tensor->shape;
-    const bool fits = shape == std::vector<int64_t>{count, 1} || shape == std::vector<int64_t>{count} ||
-                      (count == 1 && shape.empty());
-    if (!fits) return wrong(*tensor, "shape [" + std::to_string(count) + ", 1]", shape_text(shape));
+    const bool vector = expected.size() == 1 || expected[1] == 1;
+    const bool fits = shape == expected || (vector && shape == std::vector<int64_t>{expected[0]}) ||
+                      (vector && expected[0] == 1 && shape.empty());
+    if (!fits) return wrong(*tensor, "shape " + shape_text(expected), shape_text(shape));
     const bool type_fits = is_float(tensor->type) ||
                            (zero_point && (tensor->type == DType::kI8 || tensor->type == DType::kF8E4M3 ||
                                            tensor->type == DType::kI32));

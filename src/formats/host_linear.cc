@@ -1,7 +1,10 @@
 #include "formats/host_linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <tuple>
+
+#include "tensor/quant_codec.h"
 
 namespace octet {
 namespace {
@@ -38,6 +41,22 @@ Status read_static_input(const Checkpoint& checkpoint, const std::string& module
   return {};
 }
 
+// Codes of 4 or 8 bits in words of 32, the first in the lowest bits, each plus half of its range. On a
+// machine of this byte order that is what int4 codes are here; int8 codes differ in their top bit.
+Status unpack(const Checkpoint& checkpoint, const CheckpointTensor& packed, HostLinear& linear) {
+  const size_t stored = static_cast<size_t>(packed.cols()) * sizeof(int32_t);
+  const size_t row_bytes = code_bytes(linear.scheme.weight.type, linear.k);
+  std::vector<uint8_t> row(stored);
+  for (int64_t j = 0; j < linear.n; ++j) {
+    OCTET_RETURN_IF_ERROR(checkpoint.read_rows_raw(packed, j, j + 1, row.data()));
+    std::copy_n(row.begin(), row_bytes, linear.codes.begin() + j * static_cast<int64_t>(row_bytes));
+  }
+  if (linear.scheme.weight.type == QType::kInt8) {
+    for (uint8_t& code : linear.codes) code ^= 0x80;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<float>> read_values(const Checkpoint& checkpoint, const std::string& name, int64_t n) {
@@ -57,11 +76,18 @@ Result<HostLinear> read_stored_linear(const Checkpoint& checkpoint, const std::s
   linear.scheme = checkpoint.scheme_of(module);
   std::tie(linear.n, linear.k) = linear_shape(checkpoint.config, module);
   const QuantArgs& weight = linear.scheme.weight;
-  OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, module + ".weight"));
   linear.codes.resize(static_cast<size_t>(linear.n) * code_bytes(weight.type, linear.k));
-  OCTET_RETURN_IF_ERROR(checkpoint.read_rows_raw(*tensor, 0, linear.n, linear.codes.data()));
-  OCTET_ASSIGN_OR_RETURN(linear.scale, read_scales(checkpoint, module + ".weight_scale",
+  if (const auto* packed = checkpoint.find(module + ".weight_packed")) {
+    OCTET_RETURN_IF_ERROR(unpack(checkpoint, *packed, linear));
+  } else {
+    OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, module + ".weight"));
+    OCTET_RETURN_IF_ERROR(checkpoint.read_rows_raw(*tensor, 0, linear.n, linear.codes.data()));
+  }
+  const bool absmax =
+      checkpoint.find(module + ".SCB") != nullptr;  // bitsandbytes: of the largest value, not of a code
+  OCTET_ASSIGN_OR_RETURN(linear.scale, read_scales(checkpoint, module + (absmax ? ".SCB" : ".weight_scale"),
                                                    scale_count(weight, linear.n, linear.k)));
+  for (float& scale : linear.scale) scale = absmax ? scale / kInt8Max : scale;
   if (linear.scheme.static_input()) OCTET_RETURN_IF_ERROR(read_static_input(checkpoint, module, linear));
   return linear;
 }

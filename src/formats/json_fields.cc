@@ -137,4 +137,18 @@ void JsonFields::fail(Status status) {
   if (status_.ok()) status_ = std::move(status);
 }
 
+Result<std::vector<std::string>> read_strings(const JsonFields& fields, const char* key) {
+  std::vector<std::string> strings;
+  const nlohmann::json* list = fields.find(key);
+  if (list == nullptr) return strings;
+  bool fits = list->is_array();
+  for (size_t i = 0; fits && i < list->size(); ++i) {
+    fits = (*list)[i].is_string();
+    if (fits) strings.push_back((*list)[i].get<std::string>());
+  }
+  if (!fits)
+    return corrupt(fields.where() + ": " + key + ": expected a list of names, found " + brief(*list));
+  return strings;
+}
+
 }  // namespace octet

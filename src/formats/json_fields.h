@@ -60,4 +60,7 @@ class JsonFields {
   Status status_;
 };
 
+// A list of strings; empty where the field is absent or null, kCorrupt where it is something else.
+Result<std::vector<std::string>> read_strings(const JsonFields& fields, const char* key);
+
 }  // namespace octet

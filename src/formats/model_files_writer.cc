@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "formats/compressed_tensors.h"
 #include "formats/file_output.h"
 #include "formats/hf_config_writer.h"
 #include "formats/json_fields.h"
+#include "formats/quantization_config.h"
 #include "formats/tokenizer_writer.h"
 #include "formats/writer.h"
 
@@ -55,7 +55,7 @@ Status write_config(const std::string& folder, const Checkpoint& source,
     OCTET_ASSIGN_OR_RETURN(base, parse_json(text, file));
   }
   OCTET_ASSIGN_OR_RETURN(json config, make_hf_config(written_config(source.config, modules), base));
-  const json quantization = make_quantization_config(modules, kv_quant);
+  OCTET_ASSIGN_OR_RETURN(const json quantization, make_quantization_config(modules, kv_quant));
   if (!quantization.is_null()) config["quantization_config"] = quantization;
   return write_text_file((fs::path(folder) / "config.json").string(), config.dump(2) + "\n");
 }

@@ -46,27 +46,14 @@ INSTANTIATE_TEST_SUITE_P(
         SharedModel{"tiny-llama31-int8-static", "llama", 21, "w:int8/channel a:int8/tensor"},
         SharedModel{"tiny-llama31-int8-static-asym", "llama", 21, "w:int8/channel a:int8/tensor/asymmetric"},
         SharedModel{"tiny-llama31-fp8-static", "llama", 21, kFp8Static},
-        SharedModel{"tiny-llama31-fp8-static-kv8", "llama", 21, kFp8Static}),
+        SharedModel{"tiny-llama31-fp8-static-kv8", "llama", 21, kFp8Static},
+        SharedModel{"tiny-llama31-w8a16", "llama", 21, "w:int8/channel a:bf16"},
+        SharedModel{"tiny-llama31-w4a16-g64", "llama", 21, "w:int4/group64 a:bf16"}),
     [](const auto& info) {
       std::string name = info.param.name;
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });
-
-TEST(SharedModels, SchemesThatAreNotSupportedAreNamed) {
-  const std::string data = testing::shared_data();
-  if (data.empty()) GTEST_SKIP() << "needs ../shared/data/models, which is not here";
-  for (const auto& [name, scheme] : {std::pair("tiny-llama31-w4a16-g64", "w:int4/group"),
-                                     std::pair("tiny-llama31-w8a16", "w:int8/channel")}) {
-    const auto opened = Checkpoint::open(data + "/models/" + name);
-    ASSERT_FALSE(opened.ok());
-    EXPECT_EQ(opened.status().code(), StatusCode::kUnsupported);
-    EXPECT_NE(
-        opened.status().message().find(std::string("model.layers.0.self_attn.q_proj: the scheme ") + scheme),
-        std::string::npos)
-        << opened.status().message();
-  }
-}
 
 }  // namespace
 }  // namespace octet

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "formats/checkpoint.h"
+#include "formats/host_linear.h"
 
 namespace octet {
 
@@ -19,6 +20,16 @@ struct TensorToWrite {
   std::vector<int64_t> shape;
   std::function<Status(std::span<uint8_t> bytes)> fill;
 };
+
+// The tensors of one linear module in the layout of its scheme, without its bias; `read` gives the module
+// whenever one of them is written, scales being bfloat16 values.
+//   16 bit                  weight
+//   8 bit                   weight [n, k], weight_scale [n, 1] or [1]; static inputs: input_scale [1],
+//   input_zero_point [1] int8, int4 weight-only  weight_packed [n, k / 4 or 8] i32, weight_scale [n, groups],
+//   weight_shape [2] LLM.int8()              weight [n, k], SCB [n] f32 (127 times the scale), weight_format
+//   [] (0)
+std::vector<TensorToWrite> linear_tensors(const std::string& module, const QuantScheme& scheme, int64_t n,
+                                          int64_t k, const std::function<Result<const HostLinear*>()>& read);
 
 // model.safetensors, or model-0000i-of-0000n.safetensors with an index above `shard_bytes`. Files are written
 // under a temporary name and renamed at the end: a run that dies leaves no half checkpoint. `on_bytes` is

@@ -132,26 +132,8 @@ class TensorList {
   Status add_linear(const std::string& module) {
     const QuantScheme& scheme = schemes_.at(module);
     const auto [n, k] = linear_shape(checkpoint_.config, module);
-    const auto reader = reader_;
-    add({module + ".weight",
-         code_dtype(scheme.weight.type),
-         {n, k},
-         [reader, module, scheme](std::span<uint8_t> out) -> Status {
-           OCTET_ASSIGN_OR_RETURN(const auto* linear, reader->read(module, scheme));
-           std::memcpy(out.data(), linear->codes.data(), out.size());
-           return {};
-         }});
-    if (scheme.weight.quantized()) {
-      add({module + ".weight_scale",
-           DType::kBF16,
-           {n, 1},
-           [reader, module, scheme](std::span<uint8_t> out) -> Status {
-             OCTET_ASSIGN_OR_RETURN(const auto* linear, reader->read(module, scheme));
-             const QuantArgs args{QType::kBF16, QScale::kNone, false, true};
-             quantize_rows(linear->scale.data(), linear->n, 1, args, out.data(), nullptr);
-             return {};
-           }});
-    }
+    const auto read = [reader = reader_, module, scheme] { return reader->read(module, scheme); };
+    for (auto& tensor : linear_tensors(module, scheme, n, k, read)) add(std::move(tensor));
     if (checkpoint_.find(module + ".bias") != nullptr) return add_vector(module + ".bias");
     return {};
   }

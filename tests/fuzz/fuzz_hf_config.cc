@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "formats/checkpoint.h"
-#include "formats/compressed_tensors.h"
 #include "formats/hf_config.h"
 #include "formats/hf_config_writer.h"
 #include "formats/json_fields.h"
+#include "formats/quantization_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto json = octet::parse_json({reinterpret_cast<const char*>(data), size}, "fuzz");

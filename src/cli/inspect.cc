@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <string>
 
 #include <nlohmann/json.hpp>
 
@@ -49,6 +51,16 @@ int run(const Args& args) {
   std::string text = to_text(inspection);
   char cell[64];
 
+  if (!args.model.options.scheme.empty()) {
+    const auto sizes = model_sizes(**checkpoint, **ops, args.model.options);
+    if (!sizes.ok()) return fail(sizes.status());
+    std::map<std::string, int64_t> modules;
+    for (const auto& [module, scheme] : sizes->schemes) ++modules[scheme_name(scheme)];
+    for (const auto& [scheme, count] : modules) {
+      text += "served as     " + scheme + " in " + std::to_string(count) + " linear modules\n";
+      json["served_as"].push_back({{"scheme", scheme}, {"modules", count}});
+    }
+  }
   text += "\nmemory to serve, MiB\n" + std::string(12, ' ');
   for (const int32_t batch : kBatches) {
     std::snprintf(cell, sizeof(cell), "%12s", ("batch " + std::to_string(batch)).c_str());

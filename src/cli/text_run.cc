@@ -97,11 +97,11 @@ TextRunOptions text_run_options(const SamplingArgs& args, const Checkpoint& chec
   TextRunOptions options;
   SamplingParams& s = options.sampling;
   s = default_sampling(checkpoint);
-  if (args.temperature >= 0) s.temperature = args.temperature;
-  if (args.top_p >= 0) s.top_p = args.top_p;
-  if (args.top_k >= 0) s.top_k = args.top_k;
-  if (args.min_p >= 0) s.min_p = args.min_p;
-  if (args.repetition_penalty >= 0) s.repetition_penalty = args.repetition_penalty;
+  s.temperature = args.temperature.value_or(s.temperature);
+  s.top_p = args.top_p.value_or(s.top_p);
+  s.top_k = args.top_k.value_or(s.top_k);
+  s.min_p = args.min_p.value_or(s.min_p);
+  s.repetition_penalty = args.repetition_penalty.value_or(s.repetition_penalty);
   s.max_tokens = args.max_tokens;
   s.ignore_eos = args.ignore_eos;
   s.has_seed = seed != 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,10 @@ Result<TextRun> run_text(Session& session, std::vector<int32_t> prompt, const Te
                          const std::function<void(const std::string&)>& on_text,
                          const std::function<bool()>& interrupted);
 
-// The sampling options of generate and chat.
+// The sampling options of generate and chat; what is not given is as the checkpoint says.
 struct SamplingArgs {
-  float temperature = -1, top_p = -1, min_p = -1, repetition_penalty = -1;  // below 0: as the checkpoint says
-  int32_t top_k = -1;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int32_t> top_k;
   int32_t max_tokens = 512;
   std::vector<std::string> stop;
   bool ignore_eos = false;

@@ -26,6 +26,12 @@ int run(Args& args) {
   auto tokenizer = Tokenizer::create((*checkpoint)->tokenizer);
   if (!tokenizer.ok()) return fail(tokenizer.status());
   if (!args.ids.empty()) {
+    for (const int32_t id : args.ids) {
+      if (id < 0 || id >= (*tokenizer)->size()) {
+        return fail(invalid_argument("--ids " + std::to_string(id) + ": expected ids in [0, " +
+                                     std::to_string((*tokenizer)->size()) + ")"));
+      }
+    }
     std::printf("%s\n", (*tokenizer)->decode(args.ids, false).c_str());
     return 0;
   }

@@ -85,7 +85,9 @@ def test_inspect(octet, model, quantized):
     assert "llama" in octet("inspect", model).stdout
     source = json.loads(octet("inspect", model, "--json").stdout)
     written = json.loads(octet("inspect", quantized, "--json").stdout)
-    assert len(source["memory"]) >= 5
+    assert len(source["memory"]) >= 5 and "served_as" not in source
+    planned = json.loads(octet("inspect", model, "--scheme", "fp8", "--json").stdout)
+    assert {s["scheme"]: s["modules"] for s in planned["served_as"]} == {"bf16": 1, "fp8": 210}
     assert any(scheme["scheme"] == "int8-minmax" and scheme["modules"] == 211 for scheme in written["schemes"])
 
 
@@ -108,6 +110,11 @@ def test_every_cache_writes_sense(octet, model, kv):
     assert "fundamental" in text, text
 
 
+@pytest.mark.parametrize("option", [["--temperature", "-1"], ["--top-p", "1.5"], ["--min-p", "-1"], ["-n", "0"]], ids=" ".join)
+def test_sampling_options_that_make_no_sense(octet, quantized, option):
+    error_line(octet("generate", quantized, "-p", "x", "--max-context", "64", *option, code=2))
+
+
 def test_chat_answers_and_ends(octet, quantized):
     done = octet("chat", quantized, "--temperature", "0", "-n", "16", "--max-context", "512",
                  stdin="What is the capital of France?\n\n")
@@ -118,6 +125,8 @@ def test_tokenize_and_back(octet, model):
     tokens = json.loads(octet("tokenize", model, "Hello, wörld!", "--json").stdout)
     ids = ",".join(str(token["id"]) for token in tokens["tokens"])
     assert octet("tokenize", model, "--ids", ids).stdout.rstrip("\n").endswith("Hello, wörld!")
+    for outside in ("-1", "49152"):
+        assert outside in error_line(octet("tokenize", model, f"--ids={outside}", code=2))
 
 
 def test_bench_throughput_reports_every_field(octet, quantized):

@@ -17,7 +17,7 @@ struct Args {
   ModelArgs model;
   QuantizeOptions options;
   CalibrationTextOptions text;
-  std::string alpha = "search";
+  std::string alpha = "auto", weights = "absmax";
   std::string output;
   bool json = false;
 };
@@ -32,7 +32,11 @@ Result<TokenSequences> calibration_text(const Args& args, const std::shared_ptr<
 
 Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkpoint>& checkpoint) {
   CalibrationOptions options;
-  OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha));
+  OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha != "auto"              ? args.alpha
+                                                     : needs_calibration(args.options) ? "search"
+                                                                                       : "none"));
+  OCTET_ASSIGN_OR_RETURN(options.weights, parse_rounding(args.weights));
+  options.n_threads = args.model.threads;
   OCTET_ASSIGN_OR_RETURN(const auto schemes, quantized_schemes(*checkpoint, args.options, true));
   OCTET_RETURN_IF_ERROR(check_output_folder(args.output));  // now, not after minutes
   OCTET_ASSIGN_OR_RETURN(const auto sequences, calibration_text(args, checkpoint));
@@ -42,7 +46,8 @@ Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkp
 
 Result<QuantizeReport> quantize(const Args& args) {
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
-  if (!needs_calibration(args.options)) return quantize_checkpoint(*checkpoint, args.options, args.output);
+  if (!needs_calibration(args.options) && args.weights == "absmax" && args.alpha == "auto")
+    return quantize_checkpoint(*checkpoint, args.options, args.output);
   OCTET_ASSIGN_OR_RETURN(const auto calibration, calibrate_for(args, checkpoint));
   return quantize_checkpoint(*checkpoint, args.options, args.output, &calibration);
 }
@@ -86,6 +91,12 @@ void add_calibration_options(CLI::App& command, Args& args) {
           "--alpha", args.alpha,
           "SmoothQuant's share of outliers that goes into the weights: search (layer by layer, by the error "
           "of the layer's output), none, or a number from 0 to 1")
+      ->capture_default_str();
+  command
+      .add_option("--weights", args.weights,
+                  "rounding of the weights: absmax, mse (scales of least error), gptq (errors made good by "
+                  "the columns "
+                  "not yet rounded)")
       ->capture_default_str();
   command.add_option("--threads", args.model.threads, "threads (default: all cores)");
   command.add_option("--isa", args.model.isa, "instruction set: auto, generic, avx2, avx512")

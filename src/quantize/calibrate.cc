@@ -1,6 +1,8 @@
 #include "quantize/calibrate.h"
 
 #include <algorithm>
+#include <optional>
+#include <thread>
 
 #include "base/progress.h"
 #include "quantize/layer_runner.h"
@@ -16,11 +18,19 @@ std::string layer_prefix(int32_t layer) {
   return "model.layers." + std::to_string(layer) + ".";
 }
 
+int thread_count(int wanted) {
+  return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
 class Calibrator {
  public:
   Calibrator(const Checkpoint& checkpoint, Ops& ops, const std::map<std::string, QuantScheme>& schemes,
              const CalibrationOptions& options)
-      : checkpoint_(checkpoint), ops_(ops), schemes_(schemes), options_(options) {}
+      : checkpoint_(checkpoint),
+        ops_(ops),
+        schemes_(schemes),
+        options_(options),
+        pool_(thread_count(options.n_threads)) {}
 
   Result<Calibration> run(const std::vector<std::vector<int32_t>>& sequences) {
     for (const auto& [module, scheme] : schemes_) {
@@ -36,9 +46,11 @@ class Calibrator {
     Progress progress("calibrating", "layers", n_layers);
     for (int32_t layer = 0; layer < n_layers; ++layer) {
       OCTET_ASSIGN_OR_RETURN(const LayerInputs inputs, runner->next_layer());
-      for (int kind = 0; kind < kLayerInputs; ++kind) {
+      // Backwards: what divides the rows of v_proj and up_proj is known before they are rounded.
+      for (int kind = kLayerInputs - 1; kind >= 0; --kind) {
         OCTET_RETURN_IF_ERROR(calibrate_input(layer, static_cast<InputKind>(kind), inputs.inputs[kind]));
       }
+      std::reverse(result_.inputs.end() - kLayerInputs, result_.inputs.end());
       progress.advance();
     }
     if (schemes_.at("lm_head").weight.quantized()) {
@@ -76,7 +88,32 @@ class Calibrator {
       if (!report.smoothing.s.empty())
         OCTET_RETURN_IF_ERROR(fold(layer, kind, consumers, constraint, &report));
     }
+    report.error = report.smoothing.error;
+    if (any_quantized && options_.weights != WeightRounding::kAbsmax) {
+      OCTET_RETURN_IF_ERROR(round_weights(consumers, observed, report.smoothing.s));
+    }
     result_.inputs.push_back(std::move(report));
+    return {};
+  }
+
+  // Chooses the codes of all quantized weights that read the input.
+  Status round_weights(const Consumers& consumers, const ObservedRows& observed,
+                       const std::vector<float>& s) {
+    OCTET_ASSIGN_OR_RETURN(const auto hessian, gram(ops_, observed, observed.rows, s));
+    const int64_t k = consumers.k;
+    std::vector<float> diagonal(static_cast<size_t>(k));
+    for (int64_t c = 0; c < k; ++c)
+      diagonal[static_cast<size_t>(c)] = hessian[static_cast<size_t>(c * k + c)];
+    std::optional<Compensation> compensation;
+    if (options_.weights == WeightRounding::kGptq) compensation = make_compensation(hessian, k, pool_);
+    for (const auto& module : consumers.modules) {
+      const QuantScheme& scheme = schemes_.at(module);
+      if (!scheme.weight.quantized()) continue;
+      ModuleRecipe& recipe = result_.recipe.modules[module];
+      OCTET_ASSIGN_OR_RETURN(const auto weight, scaled_weight(checkpoint_, module, recipe));
+      recipe.rounded =
+          round_weight(weight, k, scheme, diagonal, compensation ? &*compensation : nullptr, pool_);
+    }
     return {};
   }
 
@@ -142,6 +179,7 @@ class Calibrator {
   Ops& ops_;
   const std::map<std::string, QuantScheme>& schemes_;
   const CalibrationOptions& options_;
+  ThreadPool pool_;
   Calibration result_;
   int64_t trial_rows_ = 0;
 };

@@ -9,12 +9,15 @@
 
 #include "backend/ops.h"
 #include "quantize/recipe.h"
+#include "quantize/rounding.h"
 #include "quantize/smooth.h"
 
 namespace octet {
 
 struct CalibrationOptions {
   SmoothOptions smooth;
+  WeightRounding weights = WeightRounding::kAbsmax;
+  int n_threads = 0;  // 0: all the process may run on; results do not depend on it
 };
 
 // What is reported of one input: before and after smoothing.
@@ -23,6 +26,7 @@ struct InputReport {
   std::string name;                            // "qkv", "o", "gate_up", "down", "head"
   std::vector<float> absmax, absmax_smoothed;  // [k] by channel
   Smoothing smoothing;
+  double error = 0;  // relative output error with the weights as they are written, on the trial rows
 };
 
 struct Calibration {

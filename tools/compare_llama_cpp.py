@@ -57,7 +57,12 @@ def machine():
     flags = set(cpu.get("flags", "").split())
     return {"cpu": cpu.get("model name", platform.machine()), "cpu_family_model": f"{cpu.get('cpu family')}/{cpu.get('model')}",
             "cores": os.cpu_count(), "flags": [f for f in ISA_FLAGS if f in flags], "kernel": platform.release(),
-            "load_average_before": round(os.getloadavg()[0], 2)}
+            "nice": os.nice(0), "load_average_before": round(os.getloadavg()[0], 2)}
+
+
+def shown(command):
+    """A command as a user types it in this folder."""
+    return shlex.join(word.removeprefix(f"{ROOT}/") for word in command)
 
 
 def run(command, env=None):
@@ -105,7 +110,7 @@ def main():
     host = machine()
     print(f"{host['cpu']}, {args.threads} threads, load average {host['load_average_before']}; {' '.join(host['flags'])}")
     if host["load_average_before"] > 0.5:
-        print("warning: something else is running; the numbers will not be worth keeping")
+        print("warning: something else is running; the numbers may not be worth keeping (a negative nice helps)")
 
     batches = args.decode_batch.split(",")
     octet = [args.octet, "bench", "latency", args.model, "--threads", str(args.threads), "--prefill", str(args.prefill), "--context",
@@ -123,7 +128,7 @@ def main():
                     args.threads, args.prefill, args.context, args.steps, args.repeats)), *batches]
                 theirs = json.loads(run(theirs_command, env).splitlines()[-1])
                 ours = json.loads(run(octet + options))
-                commands[name] = shlex.join(octet + options)
+                commands[name] = shown(octet + options)
                 versions["llama.cpp"], host["llama_cpp_features"], host["octet_device"] = theirs["version"], theirs["device"], ours["device"]
                 turns[name].append((metrics(theirs), metrics(ours)))
                 print(f"round {i + 1} of {args.rounds}, {name}: " + ", ".join(
@@ -134,7 +139,7 @@ def main():
 
     print_table(rows)
     result = {"what": "tokens a second on one CPU, Octet beside llama.cpp, both measured turn by turn in one run", "date": time.strftime("%Y-%m-%d"),
-              "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "octet_commands": commands, "versions": versions, "machine": host,
+              "command": shown([str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]), "octet_commands": commands, "versions": versions, "machine": host,
               "settings": {"model": Path(args.model).name, "threads": args.threads, "cpus": args.cpus, "rounds": args.rounds,
                            "repeats": args.repeats, "prefill": args.prefill, "context": args.context, "steps": args.steps},
               "results": rows}

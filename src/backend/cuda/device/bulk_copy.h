@@ -5,6 +5,12 @@
 
 namespace octet::cuda {
 
+// What the launch asked for, aligned for swizzled tiles.
+__device__ __forceinline__ uint8_t* dynamic_shared_memory() {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  return memory;
+}
+
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }

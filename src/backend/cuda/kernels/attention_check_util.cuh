@@ -15,6 +15,8 @@
 #include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
+#include "backend/cuda/device/bulk_copy.h"
+#include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/attention.h"
 #include "backend/cuda/kernels/kv_layout.h"
 #include "backend/cuda/kernels/rope.h"
@@ -109,7 +111,7 @@ struct Truth {
 
 // A block a (token, head): softmax(q . K^T) . V in double.
 __global__ void attend_in_double(Truth t) {
-  extern __shared__ double weights[];
+  auto* weights = reinterpret_cast<double*>(dynamic_shared_memory());
   const int32_t token = blockIdx.x, head = blockIdx.y, d = t.spec.head_dim;
   int32_t seq = 0;
   while (t.batch.query_start[seq + 1] <= token) ++seq;

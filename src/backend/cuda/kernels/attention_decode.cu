@@ -211,7 +211,7 @@ __device__ void consume(const DecodeArgs& a, const DecodeShared<kType, kDim>& sh
     const int32_t first_key = a.window > 0 ? s.context - a.window : 0;
     bool has_query = false;
     for (int32_t tile = s.first; tile < s.last; ++tile, ++count) {
-      if (count % kConsumers != warp) continue;
+      if (static_cast<int>(count % kConsumers) != warp) continue;
       const int slot = count % S::kStages;
       uint8_t* stage = shared.stage(slot);
       barrier_wait(shared.full(slot), count / S::kStages & 1);
@@ -239,8 +239,7 @@ __device__ void consume(const DecodeArgs& a, const DecodeShared<kType, kDim>& sh
 
 template <QType kType, int kDim>
 __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_constant__ DecodeArgs a) {
-  extern __shared__ __align__(1024) uint8_t shared_memory[];
-  const DecodeShared<kType, kDim> shared{shared_memory};
+  const DecodeShared<kType, kDim> shared{dynamic_shared_memory()};
   const int warp = threadIdx.x / 32;
   if (threadIdx.x == kThreads - 1) {
     for (int i = 0; i < shared.kStages; ++i) {

@@ -346,9 +346,8 @@ __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
 
 template <QType kType, int kDim>
 __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
-  extern __shared__ __align__(1024) uint8_t shared_memory[];
   using S = PrefillShared<kType, kDim>;
-  const S shared{shared_memory};
+  const S shared{dynamic_shared_memory()};
   if (threadIdx.x == 0) shared.init_barriers();
   __syncthreads();
   wait_for_previous_kernel();

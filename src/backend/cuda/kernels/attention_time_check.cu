@@ -121,8 +121,8 @@ double time_attention(const AttentionSpec& spec, const Cache& cache, const std::
   const int copies = static_cast<int>(std::clamp(160e6 / *cache_bytes, 1.0, 24.0));
   const Pages pages(static_cast<int32_t>(loads.size()) * copies, longest, kBestPageSize);
   Array<uint8_t> pool(pages.table.size() * layout.page_bytes);
-  fill_pages<<<2048, 256>>>(pool.data(), static_cast<int64_t>(pages.table.size()) * spec.n_kv_heads, layout,
-                            cache.type);
+  launch_dependent(fill_pages, 2048, 256, 0, nullptr, pool.data(),
+                   static_cast<int64_t>(pages.table.size()) * spec.n_kv_heads, layout, cache.type);
   finish("fill_pages");
   std::vector<ForwardBatch> batches(copies);
   std::vector<std::unique_ptr<DeviceBatch>> views;
@@ -134,7 +134,7 @@ double time_attention(const AttentionSpec& spec, const Cache& cache, const std::
   const Prefill prefill(batches[0], spec, invariant);
   const int32_t n = batches[0].n_tokens(), cols = spec.n_heads * spec.head_dim;
   Array<__nv_bfloat16> q(static_cast<size_t>(n) * cols);
-  fill_noise<<<1024, 256>>>(q.data(), q.size(), 5, 1.0f);
+  launch_dependent(fill_noise, 1024, 256, 0, nullptr, q.data(), q.size(), 5, 1.0f);
   Array<uint8_t> out(static_cast<size_t>(n) * cols * 4);
   Array<float> scales(n);
   const OpsLimits limits{.max_tokens = n, .max_seqs = static_cast<int32_t>(loads.size()), .attention = spec};
@@ -181,7 +181,7 @@ void time_rope(const Cache& cache, int32_t n_seqs, int32_t n_new) {
   Array<uint8_t> pool(copies * pages.table.size() * layout.page_bytes);
   Array<__nv_bfloat16> qkv(static_cast<size_t>(copies) * n * width),
       q(static_cast<size_t>(copies) * n * q_width);
-  fill_noise<<<1024, 256>>>(qkv.data(), qkv.size(), 5, 1.0f);
+  launch_dependent(fill_noise, 1024, 256, 0, nullptr, qkv.data(), qkv.size(), 5, 1.0f);
   Array<float> angles(static_cast<size_t>(500 + n_new) * 128);
   RopeSpec rope;
   rope.cos_sin = angles.data();

@@ -39,8 +39,9 @@ Result<int64_t> cache_bytes(const ModelArgs& args, const ModelOptions& options, 
 
 }  // namespace
 
-void add_eval_options(CLI::App& command, EvalArgs& args, const std::string& data, const std::string& format) {
-  args.model.options.max_batch = 256;  // rows of logits in a step
+void add_eval_options(CLI::App& command, EvalArgs& args, const std::string& data, const std::string& format,
+                      int32_t max_batch) {
+  args.model.options.max_batch = max_batch;
   add_model_options(command, args.model);
   args.data = data;
   command.add_option("--baseline", args.baseline, "checkpoint to compare with, run as it is stored");
@@ -74,6 +75,11 @@ Result<Session> open_eval_session(ModelArgs args, int32_t context, int32_t seque
     options.kv_bytes = bytes;
   }
   return open_session(args, true);
+}
+
+Result<int32_t> context_for(const ModelArgs& args, int32_t longest) {
+  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args));
+  return std::min(longest, checkpoint->config.max_context);
 }
 
 ModelArgs baseline_args(const ModelArgs& model, const std::string& baseline) {
@@ -131,6 +137,8 @@ void add_eval(CLI::App& app, Action& action) {
       app.add_subcommand("eval", "Measure quality: perplexity, divergence, questions with known answers");
   eval->require_subcommand(1);
   add_eval_text(*eval, action);
+  add_eval_tasks(*eval, action);
+  add_eval_compare(*eval, action);
 }
 
 }  // namespace octet

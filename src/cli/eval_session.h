@@ -23,7 +23,9 @@ struct EvalArgs {
 };
 
 // `data`: the path looked at where --data is not given; `format`: what should be there, for help and errors.
-void add_eval_options(CLI::App& command, EvalArgs& args, const std::string& data, const std::string& format);
+// `max_batch`: the default of sequences, and of rows of logits, in a step.
+void add_eval_options(CLI::App& command, EvalArgs& args, const std::string& data, const std::string& format,
+                      int32_t max_batch = 256);
 void add_window_options(CLI::App& command, WindowOptions& window);
 
 // kNotFound where `path` is not there: names what was expected.
@@ -49,6 +51,11 @@ int fail_eval(const Status& status, const EvalArgs& args);
 int print_eval(const EvalArgs& args, const nlohmann::ordered_json& json, const std::string& table,
                Journal& journal);
 
-void add_eval_text(CLI::App& eval, Action& action);  // perplexity, divergence
+// `longest`, or the model's own context where that is shorter.
+Result<int32_t> context_for(const ModelArgs& args, int32_t longest);
+
+void add_eval_text(CLI::App& eval, Action& action);     // perplexity, divergence
+void add_eval_tasks(CLI::App& eval, Action& action);    // mmlu, arc, piqa, gsm8k
+void add_eval_compare(CLI::App& eval, Action& action);  // compare
 
 }  // namespace octet

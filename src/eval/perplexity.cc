@@ -6,14 +6,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "eval/forced_sampling.h"
+
 namespace octet {
 namespace {
 
 using nlohmann::json;
-
-// Added to a token's logit, greedy sampling takes that token and reports the log-probability of the raw
-// logits.
-constexpr float kForce = 1e30f;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -91,22 +89,13 @@ Result<std::vector<float>> window_logprobs(Model& model, const WindowTokens& win
         sampling.rows.clear();
         sampling.biases.clear();
         for (int32_t i = 0; i < batch.n_logits(); ++i) {
-          SamplingRow row;
-          row.n_logprobs = 0;
-          row.bias_begin = i;
-          row.bias_end = i + 1;
-          sampling.rows.push_back(row);
-          sampling.biases.push_back({window.ids[static_cast<size_t>(first_target + i)], kForce});
+          add_forced_row(sampling, window.ids[static_cast<size_t>(first_target + i)]);
         }
         model.ops().sample(logits, sampling, sampled.data());
         OCTET_RETURN_IF_ERROR(model.ops().synchronize());
         for (int32_t i = 0; i < batch.n_logits(); ++i) {
           const SampledToken& token = sampled[static_cast<size_t>(i)];
-          if (token.token < 0 || !std::isfinite(token.logprob)) {
-            return internal_error(
-                "the model's logits are not finite numbers: its weights or this scheme overflow on this "
-                "text");
-          }
+          OCTET_RETURN_IF_ERROR(check_forced(token));
           logprobs.push_back(token.logprob);
         }
         return {};

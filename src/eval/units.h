@@ -19,6 +19,7 @@ struct Unit {
 struct UnitRun {
   std::string title, counted;         // "perplexity", "tokens"
   std::function<bool()> interrupted;  // may be empty
+  std::string prefix;                 // of the units' names, where a journal holds several runs
 };
 
 // The units' results in order. `work` is called for those that the journal lacks.

@@ -68,7 +68,71 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(octet, model, text, tmp_
     (["perplexity", "--stride", "2000"], 2, "--stride"),
     (["perplexity", "--limit", "-1"], 2, "--limit"),
     (["divergence"], 2, "--baseline"),
+    (["mmlu", "--data", "no/mmlu"], 1, "dev/<subject>_dev.csv"),
+    (["arc", "--data", "no/arc.jsonl"], 1, "answerKey"),
+    (["piqa", "--data", "no/piqa.jsonl"], 1, "sol1"),
+    (["gsm8k", "--data", "no/gsm8k.jsonl"], 1, "#### number"),
+    (["arc", "--limit", "-1"], 2, "--limit"),
+    (["arc"], 1, "river.txt: line 1"),
+    (["gsm8k", "--max-tokens", "0"], 2, "--max-tokens"),
+    (["compare", "--schemes", "int9"], 2, "int9"),
+    (["compare", "--scheme", "fp8"], 2, "--schemes"),
 ])
 def test_what_makes_no_sense(octet, model, text, args, code, expected):
     data = [] if "--data" in args else ["--data", text]
     assert expected in error_line(octet("eval", args[0], model, *args[1:], *data, code=code))
+
+
+@pytest.fixture(scope="session")
+def arc(tmp_path_factory):
+    """Capitals, which even a small model knows: ARC's format."""
+    capitals = {"France": "Paris", "Japan": "Tokyo", "Italy": "Rome", "Germany": "Berlin", "Egypt": "Cairo", "Russia": "Moscow"}
+    names = list(capitals.values())
+    rows = []
+    for i, (country, capital) in enumerate(capitals.items()):
+        choices = [capital] + [n for n in names if n != capital][:3]
+        choices = choices[i % 4:] + choices[:i % 4]
+        rows.append({"question": f"What is the capital of {country}?", "choices": {"text": choices, "label": list("ABCD")},
+                     "answerKey": "ABCD"[choices.index(capital)]})
+    path = tmp_path_factory.mktemp("arc") / "capitals.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_questions_with_choices_beside_a_baseline(octet, model, arc):
+    done = octet("eval", "arc", model, "--scheme", "int8-minmax", "--baseline", model, "--data", arc, "--json")
+    result = json.loads(done.stdout)
+    assert result["questions"] == 6 and result["acc"] >= 5 / 6 and result["baseline_acc"] >= 5 / 6
+    assert result["paired"]["mcnemar_p_value"] == 1
+
+
+def test_mmlu(octet, model, tmp_path):
+    for part, rows in (("dev", 5), ("test", 3)):
+        (tmp_path / part).mkdir()
+        for subject in ("cities", "rivers"):
+            lines = [f'"What, in {subject}, is {i}?",{i},{i + 1},{i + 2},{i + 3},A' for i in range(rows)]
+            (tmp_path / part / f"{subject}_{part}.csv").write_text("\n".join(lines))
+    result = json.loads(octet("eval", "mmlu", model, "--data", tmp_path, "--json").stdout)
+    assert [s["subject"] for s in result["subjects"]] == ["cities", "rivers"]
+    assert result["questions"] == 6 and result["acc"] == result["macro"] == 1  # all examples have the answer A
+
+
+def test_gsm8k(octet, model, tmp_path):
+    path = tmp_path / "gsm8k.jsonl"
+    path.write_text(json.dumps({"question": "Ann has 2 apples and buys 3 more. How many apples has Ann?", "answer": "2 + 3 = 5\n#### 5"}))
+    result = json.loads(octet("eval", "gsm8k", model, "--data", path, "--shots", path, "--max-tokens", "24", "--json").stdout)
+    assert result["shots"] == 1 and result["exact_match_strict"] == 1  # the example gives it away
+
+
+def test_compare(octet, model, quantized, text, arc, tmp_path):
+    report = tmp_path / "schemes.html"
+    output = tmp_path / "schemes.json"
+    done = octet("eval", "compare", model, "--schemes", f"int8-minmax,{quantized}", "--data", text, *WINDOWS, "--limit", "2", "--arc", arc,
+                 "--report", report, "--output", output)
+    assert "smollm2-int8" in done.stdout
+    result = json.loads(output.read_text())
+    assert [row["scheme"] for row in result["rows"]] == ["baseline", "int8-minmax", "smollm2-int8"]
+    for row in result["rows"]:
+        assert row["perplexity"] > 1 and row["weight_bytes"] > 0 and row["tokens_per_second"] > 0 and row["arc"]["acc"] > 0.5
+    page = report.read_text()
+    assert "Plotly.newPlot" in page and "octet eval compare" in page and 'src="' not in page.split("</head>")[1]

@@ -101,7 +101,8 @@ Result<DType> tensor_type(uint32_t id) {
   }
   const std::string found =
       id < kTensorTypeNames.size() ? kTensorTypeNames[id] : "type " + std::to_string(id);
-  return unsupported("expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K, found " + found);
+  return unsupported("expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K, found " + found +
+                     "; take the model as Q8_0 or in 16 bits");
 }
 
 // The bytes of a tensor, or an error where its sizes do not fit its type or overflow.

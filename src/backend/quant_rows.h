@@ -17,7 +17,8 @@ inline float inverse_scale(float scale) {
   return std::min(1.0f / scale, std::numeric_limits<float>::max());
 }
 
-// int8 with a zero point uses all 256 codes: clamp(round_half_even(x / scale) + zero_point, -128, 127).
+// int8 with a static scale uses all 256 codes, as those who calibrate do: clamp(round_half_even(x / scale) +
+// zero_point, -128, 127).
 inline int8_t f32_to_int8(float x, float inv_scale, int32_t zero_point) {
   const float q = std::nearbyintf(x * inv_scale) + static_cast<float>(zero_point);
   return static_cast<int8_t>(std::clamp(q, -128.0f, 127.0f));
@@ -75,8 +76,9 @@ inline void encode_row(const float* x, const QView& out, int64_t r) {
         out.row<uint8_t>(r)[c] = f32_to_e4m3(x[c] * inv_scale);
         break;
       case QType::kInt8:
-        out.row<int8_t>(r)[c] = out.args.symmetric ? f32_to_int8(x[c], inv_scale)
-                                                   : f32_to_int8(x[c], inv_scale, out.zero_point[0]);
+        out.row<int8_t>(r)[c] =
+            out.args.dynamic ? f32_to_int8(x[c], inv_scale)
+                             : f32_to_int8(x[c], inv_scale, out.args.symmetric ? 0 : out.zero_point[0]);
         break;
       case QType::kInt4:
         OCTET_CHECK(false) << "4-bit activations do not exist";

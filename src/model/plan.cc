@@ -44,6 +44,9 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
     // Scales that come with the checkpoint serve whoever asks for their type.
     if (checkpoint.has_kv_quant && checkpoint.kv_quant.type == sizes.kv.type) sizes.kv = checkpoint.kv_quant;
   }
+  if (sizes.kv.type == QType::kF32 && ops.info().name != "reference") {
+    return unsupported("--kv-dtype f32 is for the reference backend alone; expected bf16, fp16, int8 or fp8");
+  }
   if (options.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
   if (options.max_step_tokens < options.max_batch) {
     return invalid_argument("--max-step-tokens (" + std::to_string(options.max_step_tokens) +

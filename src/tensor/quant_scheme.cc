@@ -269,6 +269,7 @@ Result<KvQuant> kv_quant_by_name(const std::string& name, QType model_type) {
   if (name == "auto") return KvQuant{model_type == QType::kF16 ? QType::kF16 : QType::kBF16};
   if (name == "bf16") return KvQuant{QType::kBF16};
   if (name == "fp16") return KvQuant{QType::kF16};
+  if (name == "f32") return KvQuant{QType::kF32};
   if (name == "int8") return KvQuant{QType::kInt8};
   if (name == "fp8") return KvQuant{QType::kFp8};
   return invalid_argument("unknown KV cache type '" + name + "'; there are auto, bf16, fp16, int8, fp8");

@@ -76,13 +76,13 @@ std::string scheme_name(const QuantScheme& scheme);
 // The representation of the key-value cache. Scales of int8 and fp8 are dynamic, one a token and head, or
 // static: they come with the checkpoint, for K and for V of every layer one for all heads, or one for each.
 struct KvQuant {
-  QType type = QType::kBF16;  // kBF16, kF16, kInt8, kFp8
+  QType type = QType::kBF16;  // kBF16, kF16, kInt8, kFp8; kF32 on the reference alone
   bool dynamic = true;
   bool per_head = false;  // of static scales; what runs has one for each head in either case
   bool quantized() const { return type == QType::kInt8 || type == QType::kFp8; }
   bool operator==(const KvQuant&) const = default;
 };
-// "auto" (the model's 16-bit type), bf16, fp16, int8, fp8
+// "auto" (the model's 16-bit type), bf16, fp16, int8, fp8, f32
 Result<KvQuant> kv_quant_by_name(const std::string& name, QType model_type);
 std::string to_string(const KvQuant& kv);
 

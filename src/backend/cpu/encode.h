@@ -47,7 +47,7 @@ inline void encode_row(const RowKernels& kernels, const float* x, const QView& o
       break;
     case QType::kInt8:
       kernels.to_i8(x, inv_scale, symmetric ? 0.0f : static_cast<float>(out.zero_point[0]),
-                    symmetric ? -127.0f : -128.0f, n, out.row<int8_t>(r));
+                    out.args.dynamic ? -127.0f : -128.0f, n, out.row<int8_t>(r));
       break;
     case QType::kInt4:
       OCTET_CHECK(false) << "4-bit activations do not exist";

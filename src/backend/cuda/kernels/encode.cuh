@@ -21,8 +21,9 @@ __device__ __forceinline__ float dynamic_scale(QType type, float absmax, float l
   if (!(absmax > 0)) return 1.0f;
   return __fdiv_rn(absmax, type == QType::kInt8 ? 127.0f : 448.0f);
 }
+// A dynamic scale never gives a code of -128, a static one may.
 __device__ __forceinline__ uint32_t int8_code(float x, float inv_scale) {
-  return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(x * inv_scale, -127.0f), 127.0f))) & 0xffu;
+  return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(x * inv_scale, -128.0f), 127.0f))) & 0xffu;
 }
 __device__ __forceinline__ uint32_t int8_code(float x, float inv_scale, int32_t zero_point) {
   const float q = rintf(x * inv_scale) + static_cast<float>(zero_point);

@@ -10,7 +10,7 @@ QUANTIZED := models/smollm2-135m-instruct-int8
 SOURCES = $(shell git ls-files '*.cc' '*.h' '*.cu' '*.cuh')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build cuda model run test asan tsan fuzz format lint goldens compare-llama-cpp clean distclean
+.PHONY: help setup build cuda model run test asan tsan fuzz format lint goldens judge compare-llama-cpp clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -64,6 +64,9 @@ lint: ## formatting, the include table, file sizes
 
 goldens: setup ## write tests/golden anew with transformers, tokenizers, Jinja2 (6 GB of disk, minutes)
 	@tools/make_golden.sh
+
+judge: setup ## transformers, compressed-tensors and bitsandbytes load what quantize writes (6 GB of disk, minutes)
+	@tools/judge_transformers.sh $(JUDGE)
 
 compare-llama-cpp: build $(MODEL) ## speed beside llama.cpp's on this machine, into docs/results/ (builds llama.cpp first: minutes)
 	@tools/compare_llama_cpp.sh

@@ -31,15 +31,19 @@ Result<std::map<std::string, QuantScheme>> stored_schemes(const Checkpoint& chec
 }
 
 // A scheme as one module takes it: 16-bit inputs beside quantized weights are of the checkpoint's type, and
-// groups that do not fit into a row a whole number of times are halved until they do (which other engines ask
-// for).
+// groups that do not fit into a row a whole number of times are halved until they do, or are the whole row
+// where none of 32 columns or more does: others load nothing else.
 QuantScheme fitted(QuantScheme scheme, const Checkpoint& checkpoint, const std::string& module) {
   if (scheme.weight.quantized() && !scheme.input.quantized()) scheme.input = sixteen_bit(checkpoint).input;
   if (scheme.weight.scale != QScale::kGroup) return scheme;
   const int64_t k = linear_shape(checkpoint.config, module).second;
   int32_t size = scheme.weight.group_size;
   while (k % size != 0 && size % (2 * kSmallestGroup) == 0) size /= 2;
-  if (k % size == 0) scheme.weight.group_size = size;
+  scheme.weight.group_size = size;
+  if (k % size != 0) {
+    scheme.weight.scale = QScale::kChannel;
+    scheme.weight.group_size = 0;
+  }
   return scheme;
 }
 

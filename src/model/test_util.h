@@ -30,9 +30,9 @@ struct Golden {
   std::vector<int64_t> greedy;  // [24]
 };
 
-inline Result<Golden> read_golden(const std::string& folder) {
-  OCTET_ASSIGN_OR_RETURN(const auto file, MappedFile::open(folder + "/golden.safetensors"));
-  OCTET_ASSIGN_OR_RETURN(const auto entries, parse_safetensors(file->bytes(), folder));
+inline Result<Golden> read_golden_file(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(const auto file, MappedFile::open(path));
+  OCTET_ASSIGN_OR_RETURN(const auto entries, parse_safetensors(file->bytes(), path));
   Golden golden;
   for (const auto& e : entries) {
     const uint8_t* data = file->bytes().data() + e.begin;
@@ -47,6 +47,10 @@ inline Result<Golden> read_golden(const std::string& folder) {
     }
   }
   return golden;
+}
+
+inline Result<Golden> read_golden(const std::string& folder) {
+  return read_golden_file(folder + "/golden.safetensors");
 }
 
 // One sequence in the pages [first_page, ...): feeds tokens, remembers how many are in the cache.

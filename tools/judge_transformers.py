@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Lets transformers load what `octet quantize` writes and compares its logits with stored ones.
+
+usage: tools/judge_transformers.py OCTET [--write]
+
+Quantizes tests/golden/models/llama31 in every scheme of CASES, loads each folder with transformers (compressed-tensors, bitsandbytes) in float32
+and runs the golden prompt. With --write the logits go to tests/golden/written/<case>.safetensors, which tests/written_golden_test.cc compares with
+octet's own; without it they have to be those (torch's order of summation may differ between machines: KL below 1e-4).
+"""
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+SOURCE = Path("tests/golden/models/llama31")
+GOLDEN = Path("tests/golden/written")
+CASES = {
+    "int8-minmax": ["--scheme", "int8-minmax"],
+    "fp8": ["--scheme", "fp8", "--quantize-head"],
+    "w8a16": ["--scheme", "w8a16"],
+    "w8a16-fp8": ["--scheme", "w8a16-fp8"],
+    "w4a16": ["--scheme", "w4a16:32"],
+    "mixed": ["--scheme", "int8-minmax", "--override", "mlp=fp8", "--override", "o_proj=w8a16", "--exclude", "layers\\.0\\."],
+    "llm-int8": ["--scheme", "llm-int8:3"],
+}
+
+
+def logits(folder: Path, ids: torch.Tensor) -> torch.Tensor:
+    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info.get(kind):
+            raise SystemExit(f"{folder}: transformers reports {kind}: {sorted(info[kind])[:3]}")
+    with torch.no_grad():
+        return model.eval()(ids[None]).logits[0].float()
+
+
+def kl(p: torch.Tensor, q: torch.Tensor) -> float:
+    p, q = torch.log_softmax(p, -1), torch.log_softmax(q, -1)
+    return (p.exp() * (p - q)).sum(-1).mean().item()
+
+
+def main() -> int:
+    octet, write = sys.argv[1], "--write" in sys.argv[2:]
+    golden = load_file(SOURCE / "golden.safetensors")
+    failed = 0
+    for name, options in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / name
+            subprocess.run([octet, "quantize", str(SOURCE), "-o", str(out), *options], check=True, capture_output=True, text=True)
+            result = logits(out, golden["ids"])
+        line = f"{name:12} KL to 16 bits {kl(golden['logits'], result):.6f}"
+        stored = GOLDEN / f"{name}.safetensors"
+        if write:
+            stored.parent.mkdir(exist_ok=True)
+            save_file({"ids": golden["ids"], "logits": result, "greedy": golden["greedy"]}, stored)
+        else:
+            distance = kl(load_file(stored)["logits"], result)
+            failed += not distance < 1e-4
+            line += f", to the stored logits {distance:.1e}{'' if distance < 1e-4 else ': TOO FAR'}"
+        print(line, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

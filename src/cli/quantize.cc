@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "formats/file_output.h"
+#include "quantize/calibration_report.h"
 #include "quantize/calibration_text.h"
 
 namespace octet {
@@ -17,8 +19,10 @@ struct Args {
   ModelArgs model;
   QuantizeOptions options;
   CalibrationTextOptions text;
-  std::string alpha = "auto", weights = "absmax";
-  std::string output;
+  std::string alpha = "auto", weights = "absmax", observer = "auto";
+  std::string kv_dtype = "auto", kv_scales = "tensor";
+  bool strict_static = false;
+  std::string output, report;
   bool json = false;
 };
 
@@ -30,12 +34,31 @@ Result<TokenSequences> calibration_text(const Args& args, const std::shared_ptr<
   return write_own_text(checkpoint, std::move(ops), args.text);
 }
 
+Result<KvQuant> static_kv(const Args& args) {
+  if (args.kv_dtype == "auto") return KvQuant{};
+  if (args.kv_dtype != "int8" && args.kv_dtype != "fp8") {
+    return invalid_argument("--kv-dtype '" + args.kv_dtype +
+                            "': expected int8 or fp8, whose scales are calibrated");
+  }
+  if (args.kv_scales != "tensor" && args.kv_scales != "head") {
+    return invalid_argument("--kv-scales '" + args.kv_scales + "': expected tensor or head");
+  }
+  return KvQuant{args.kv_dtype == "fp8" ? QType::kFp8 : QType::kInt8, false, args.kv_scales == "head"};
+}
+
 Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkpoint>& checkpoint) {
   CalibrationOptions options;
-  OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha != "auto"              ? args.alpha
-                                                     : needs_calibration(args.options) ? "search"
-                                                                                       : "none"));
+  const bool int8 = args.options.scheme == "int8" || args.options.scheme.starts_with("int8-static");
+  OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha != "auto" ? args.alpha
+                                                     : int8               ? "search"
+                                                                          : "none"));
   OCTET_ASSIGN_OR_RETURN(options.weights, parse_rounding(args.weights));
+  // Clipping helps integers; a floating point grid has the range for the largest value anyway.
+  OCTET_ASSIGN_OR_RETURN(options.observer, parse_observer(args.observer != "auto" ? args.observer
+                                                          : int8                  ? "mse"
+                                                                                  : "absmax"));
+  options.strict_static = args.strict_static;
+  OCTET_ASSIGN_OR_RETURN(options.kv, static_kv(args));
   options.n_threads = args.model.threads;
   OCTET_ASSIGN_OR_RETURN(const auto schemes, quantized_schemes(*checkpoint, args.options, true));
   OCTET_RETURN_IF_ERROR(check_output_folder(args.output));  // now, not after minutes
@@ -46,10 +69,20 @@ Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkp
 
 Result<QuantizeReport> quantize(const Args& args) {
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
-  if (!needs_calibration(args.options) && args.weights == "absmax" && args.alpha == "auto")
+  if (!needs_calibration(args.options) && args.weights == "absmax" && args.alpha == "auto" &&
+      args.kv_dtype == "auto")
     return quantize_checkpoint(*checkpoint, args.options, args.output);
   OCTET_ASSIGN_OR_RETURN(const auto calibration, calibrate_for(args, checkpoint));
-  return quantize_checkpoint(*checkpoint, args.options, args.output, &calibration);
+  OCTET_ASSIGN_OR_RETURN(auto report,
+                         quantize_checkpoint(*checkpoint, args.options, args.output, &calibration));
+  log_info("calibration: " + calibration_summary(calibration) + "; details in " + args.output +
+           "/calibration.json");
+  if (args.report.empty()) return report;
+  const std::string command = "octet quantize " + args.model.model + " --scheme " + args.options.scheme;
+  OCTET_RETURN_IF_ERROR(write_text_file(
+      args.report,
+      render_html(calibration_page(calibration, checkpoint->config.name, args.options.scheme, command))));
+  return report;
 }
 
 int run(const Args& args) {
@@ -98,6 +131,21 @@ void add_calibration_options(CLI::App& command, Args& args) {
                   "the columns "
                   "not yet rounded)")
       ->capture_default_str();
+  command
+      .add_option(
+          "--observer", args.observer,
+          "what a static input's scale is made for: absmax, percentile[:99.99], mse; auto: mse for int8, "
+          "absmax for fp8")
+      ->capture_default_str();
+  command.add_flag(
+      "--strict-static", args.strict_static,
+      "stop where a static scale is not safe on held-back data, instead of making that input dynamic");
+  command.add_option("--kv-dtype", args.kv_dtype,
+                     "int8 or fp8: calibrated static scales of the KV cache go into the checkpoint");
+  command.add_option("--kv-scales", args.kv_scales, "of the KV cache: tensor (one a layer) or head")
+      ->capture_default_str();
+  command.add_option("--report", args.report,
+                     "HTML file with pictures of the inputs' ranges, before and after smoothing");
   command.add_option("--threads", args.model.threads, "threads (default: all cores)");
   command.add_option("--isa", args.model.isa, "instruction set: auto, generic, avx2, avx512")
       ->capture_default_str();
@@ -111,7 +159,11 @@ void add_quantize(CLI::App& app, Action& action) {
   auto args = std::make_shared<Args>();
   command->add_option("MODEL", args->model.model, "16-bit checkpoint: a Hugging Face folder or a .gguf file")
       ->required();
-  command->add_option("--scheme", args->options.scheme, "int8 (SmoothQuant), int8-minmax, fp8, bf16 or fp16")
+  command
+      ->add_option(
+          "--scheme", args->options.scheme,
+          "int8 (SmoothQuant), int8-minmax, int8-static[-asym], fp8, fp8-static, llm-int8[:6], w8a16, "
+          "w8a16-fp8, w4a16[:128], bf16 or fp16")
       ->required();
   command->add_option("-o,--output", args->output, "folder to write")->required();
   command->add_option("--exclude", args->options.exclude, "regular expression over layers that stay 16 bit");

@@ -7,11 +7,14 @@
 #include "base/progress.h"
 #include "quantize/layer_runner.h"
 #include "tensor/quant_codec.h"
+#include "tensor/quantize_rows.h"
 
 namespace octet {
 namespace {
 
 constexpr int64_t kTrialRows = 512;
+constexpr int64_t kObservedRows = 4096;  // tokens that a static scale is chosen on
+constexpr int64_t kHeldBackShare = 8;    // one of so many sequences checks it
 constexpr const char* kInputNames[] = {"qkv", "o", "gate_up", "down", "head"};
 
 std::string layer_prefix(int32_t layer) {
@@ -33,19 +36,16 @@ class Calibrator {
         pool_(thread_count(options.n_threads)) {}
 
   Result<Calibration> run(const std::vector<std::vector<int32_t>>& sequences) {
-    for (const auto& [module, scheme] : schemes_) {
-      if (scheme.static_input()) {
-        return unsupported(module + ": scheme " + scheme_name(scheme) +
-                           " takes static input scales, which are not calibrated yet");
-      }
-    }
     OCTET_ASSIGN_OR_RETURN(const auto runner, LayerRunner::create(checkpoint_, ops_, sequences));
     const int32_t n_layers = checkpoint_.config.n_layers;
     trial_rows_ = std::min<int64_t>(kTrialRows, runner->sequence_length());
     result_.tokens = runner->n_tokens();
+    const auto held_back = std::max<int64_t>(1, static_cast<int64_t>(sequences.size()) / kHeldBackShare);
+    seen_ = runner->n_tokens() - held_back * runner->sequence_length();
     Progress progress("calibrating", "layers", n_layers);
     for (int32_t layer = 0; layer < n_layers; ++layer) {
       OCTET_ASSIGN_OR_RETURN(const LayerInputs inputs, runner->next_layer());
+      if (options_.kv.quantized()) result_.kv_scales.push_back(kv_scales(inputs));
       // Backwards: what divides the rows of v_proj and up_proj is known before they are rounded.
       for (int kind = kLayerInputs - 1; kind >= 0; --kind) {
         OCTET_RETURN_IF_ERROR(calibrate_input(layer, static_cast<InputKind>(kind), inputs.inputs[kind]));
@@ -58,10 +58,23 @@ class Calibrator {
       OCTET_RETURN_IF_ERROR(calibrate_input(n_layers, InputKind::kHead, rows));
     }
     result_.schemes = schemes_;
+    result_.kv_quant = options_.kv;
     return std::move(result_);
   }
 
  private:
+  // For the largest key and value seen, of a head or of all. The FP8 grid is as fine twice as far out: unseen
+  // tokens get that much room for nothing.
+  KvScales kv_scales(const LayerInputs& inputs) const {
+    const auto scales = [&](std::vector<float> most) {
+      if (!options_.kv.per_head) most.assign(1, *std::max_element(most.begin(), most.end()));
+      const float room = options_.kv.type == QType::kFp8 ? 2.0f : 1.0f;
+      for (float& value : most) value = weight_scale(value * room, options_.kv.type);
+      return most;
+    };
+    return {scales(inputs.k_absmax), scales(inputs.v_absmax)};
+  }
+
   Status calibrate_input(int32_t layer, InputKind kind, const ObservedRows& observed) {
     InputReport report;
     report.layer = layer;
@@ -79,16 +92,17 @@ class Calibrator {
     }
     if (any_quantized) {
       OCTET_ASSIGN_OR_RETURN(const SmoothConstraint constraint, constraint_of(layer, kind));
-      const std::vector<ChannelSizes> sizes = {{"max", report.absmax},
-                                               {"mean4", observed.power_mean(observed.rows, 4)},
-                                               {"mean2", observed.power_mean(observed.rows, 2)}};
-      const TrialRows x = pick_rows(observed, 0, observed.rows, trial_rows_);
+      const std::vector<ChannelSizes> sizes = {{"max", observed.absmax(seen_)},
+                                               {"mean4", observed.power_mean(seen_, 4)},
+                                               {"mean2", observed.power_mean(seen_, 2)}};
+      const TrialRows x = pick_rows(observed, 0, seen_, trial_rows_);
       OCTET_ASSIGN_OR_RETURN(report.smoothing,
                              choose_smoothing(ops_, options_.smooth, sizes, x, consumers, constraint));
       if (!report.smoothing.s.empty())
         OCTET_RETURN_IF_ERROR(fold(layer, kind, consumers, constraint, &report));
     }
     report.error = report.smoothing.error;
+    OCTET_RETURN_IF_ERROR(fix_input_scale(layer, kind, consumers, observed, &report));
     if (any_quantized && options_.weights != WeightRounding::kAbsmax) {
       OCTET_RETURN_IF_ERROR(round_weights(consumers, observed, report.smoothing.s));
     }
@@ -96,10 +110,57 @@ class Calibrator {
     return {};
   }
 
+  // One scale for all that read the input statically; where it does not do well on what it has not seen, they
+  // all become dynamic.
+  Status fix_input_scale(int32_t layer, InputKind kind, const Consumers& consumers,
+                         const ObservedRows& observed, InputReport* report) {
+    const std::vector<float>& s = report->smoothing.s;
+    const TrialRows held_back = pick_rows(observed, seen_, observed.rows, trial_rows_);
+    std::optional<TrialRows> seen;
+    for (size_t i = 0; i < consumers.modules.size(); ++i) {
+      const QuantScheme& scheme = schemes_.at(consumers.modules[i]);
+      if (!scheme.static_input()) continue;
+      if (!seen) {
+        seen = pick_rows(observed, 0, seen_, kObservedRows);
+        for (size_t at = 0; at < seen->values.size() && !s.empty(); ++at)
+          seen->values[at] /= s[at % s.size()];
+      }
+      const StaticScale chosen = choose_static_scale(*seen, scheme.input, options_.observer);
+      ModuleRecipe& recipe = result_.recipe.modules[consumers.modules[i]];
+      OCTET_ASSIGN_OR_RETURN(const auto weight, scaled_weight(checkpoint_, consumers.modules[i], recipe));
+      HostLinear linear = quantize_weight(weight, consumers.k, scheme);
+      linear.input_scale = recipe.input_scale = {chosen.scale};
+      if (!scheme.input.symmetric) linear.input_zero_point = recipe.input_zero_point = {chosen.zero_point};
+      OCTET_ASSIGN_OR_RETURN(const auto check,
+                             check_static_scale(ops_, held_back, s, linear, unscaled(weight, s)));
+      if (report->fallback.empty()) report->fallback = why_unsafe(check);
+      if (!report->check || check.worst_token > report->check->worst_token) report->check = check;
+    }
+    if (report->fallback.empty()) return {};
+    if (options_.strict_static) {
+      return invalid_argument(input_name(layer, kind) + " cannot be static: " + report->fallback +
+                              " on held-back data; leave out --strict-static, or --exclude it");
+    }
+    for (const auto& module : consumers.modules) {
+      QuantScheme& scheme = schemes_.at(module);
+      if (!scheme.static_input()) continue;
+      scheme = dynamic_instead(scheme);
+      result_.recipe.modules[module].input_scale.clear();
+      result_.recipe.modules[module].input_zero_point.clear();
+    }
+    return {};
+  }
+
+  // weight [n, k] without the columns' scale: what the unscaled input is multiplied with.
+  static std::vector<float> unscaled(std::vector<float> weight, const std::vector<float>& s) {
+    for (size_t i = 0; i < weight.size() && !s.empty(); ++i) weight[i] /= s[i % s.size()];
+    return weight;
+  }
+
   // Chooses the codes of all quantized weights that read the input.
   Status round_weights(const Consumers& consumers, const ObservedRows& observed,
                        const std::vector<float>& s) {
-    OCTET_ASSIGN_OR_RETURN(const auto hessian, gram(ops_, observed, observed.rows, s));
+    OCTET_ASSIGN_OR_RETURN(const auto hessian, gram(ops_, observed, seen_, s));
     const int64_t k = consumers.k;
     std::vector<float> diagonal(static_cast<size_t>(k));
     for (int64_t c = 0; c < k; ++c)
@@ -177,11 +238,11 @@ class Calibrator {
 
   const Checkpoint& checkpoint_;
   Ops& ops_;
-  const std::map<std::string, QuantScheme>& schemes_;
+  std::map<std::string, QuantScheme> schemes_;  // static ones may become dynamic on the way
   const CalibrationOptions& options_;
   ThreadPool pool_;
   Calibration result_;
-  int64_t trial_rows_ = 0;
+  int64_t trial_rows_ = 0, seen_ = 0;  // tokens [0, seen_) choose, the rest checks
 };
 
 }  // namespace

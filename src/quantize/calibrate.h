@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,13 +12,17 @@
 #include "quantize/recipe.h"
 #include "quantize/rounding.h"
 #include "quantize/smooth.h"
+#include "quantize/static_scale.h"
 
 namespace octet {
 
 struct CalibrationOptions {
   SmoothOptions smooth;
   WeightRounding weights = WeightRounding::kAbsmax;
-  int n_threads = 0;  // 0: all the process may run on; results do not depend on it
+  Observer observer;
+  bool strict_static = false;  // a static input that is not safe is an error, not made dynamic
+  KvQuant kv;                  // quantized: its static scales are calibrated too
+  int n_threads = 0;           // 0: all the process may run on; results do not depend on it
 };
 
 // What is reported of one input: before and after smoothing.
@@ -26,6 +31,8 @@ struct InputReport {
   std::string name;                            // "qkv", "o", "gate_up", "down", "head"
   std::vector<float> absmax, absmax_smoothed;  // [k] by channel
   Smoothing smoothing;
+  std::optional<StaticCheck> check;  // of the worst of its linear layers, where the input was to be static
+  std::string fallback;              // why it became dynamic; empty: it did not
   double error = 0;  // relative output error with the weights as they are written, on the trial rows
 };
 
@@ -33,6 +40,8 @@ struct Calibration {
   std::map<std::string, QuantScheme> schemes;  // of every linear module, as they are to be written
   Recipe recipe;
   std::vector<InputReport> inputs;
+  KvQuant kv_quant;
+  std::vector<KvScales> kv_scales;  // by layer, where kv_quant is quantized
   int64_t tokens = 0;
 };
 

@@ -7,9 +7,13 @@
 #include <memory>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "base/progress.h"
+#include "formats/file_output.h"
 #include "formats/writer.h"
 #include "model/weights.h"
+#include "quantize/calibration_report.h"
 #include "quantize/recipe.h"
 #include "tensor/quant_codec.h"
 #include "tensor/quantize_rows.h"
@@ -73,6 +77,16 @@ class TensorList {
     return {};
   }
 
+  void add_kv_scales(const std::vector<KvScales>& layers) {
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      const std::string p = "model.layers." + std::to_string(layer) + ".self_attn.";
+      for (const auto& [name, scales] :
+           {std::pair{p + "k_scale", layers[layer].k}, {p + "v_scale", layers[layer].v}}) {
+        add_values(name, DType::kBF16, {static_cast<int64_t>(scales.size())}, scales);
+      }
+    }
+  }
+
   std::vector<TensorToWrite> tensors;
   int64_t bytes = 0;
 
@@ -117,8 +131,13 @@ class TensorList {
       const float back = plain() == DType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
       exact = exact && back == v;
     }
-    const DType type = exact ? plain() : DType::kF32;
-    add({name, type, source->shape, [type, values = std::move(values)](std::span<uint8_t> out) -> Status {
+    add_values(name, exact ? plain() : DType::kF32, source->shape, std::move(values));
+    return {};
+  }
+
+  void add_values(const std::string& name, DType type, std::vector<int64_t> shape,
+                  std::vector<float> values) {
+    add({name, type, std::move(shape), [type, values = std::move(values)](std::span<uint8_t> out) -> Status {
            const QType qtype = type == DType::kF32   ? QType::kF32
                                : type == DType::kF16 ? QType::kF16
                                                      : QType::kBF16;
@@ -126,7 +145,6 @@ class TensorList {
                          {qtype, QScale::kNone, false, true}, out.data(), nullptr);
            return {};
          }});
-    return {};
   }
 
   Status add_linear(const std::string& module) {
@@ -182,6 +200,7 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
   const Recipe none;
   TensorList list(checkpoint, schemes, calibration != nullptr ? calibration->recipe : none);
   OCTET_RETURN_IF_ERROR(list.build());
+  if (calibration != nullptr) list.add_kv_scales(calibration->kv_scales);
 
   // Everything is made in a folder beside the final one, which appears whole or not at all.
   const std::string partial = fs::path(folder).lexically_normal().string() + ".partial";
@@ -193,6 +212,8 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
     fs::remove_all(partial, error);
     return status;
   };
+  const KvQuant* kv =
+      calibration != nullptr && calibration->kv_quant.quantized() ? &calibration->kv_quant : nullptr;
   Progress progress("quantizing to " + options.scheme, "MiB", list.bytes >> 20);
   int64_t written = 0;
   const auto on_bytes = [&](size_t n) {
@@ -202,7 +223,11 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
   };
   if (auto s = write_safetensors(partial, list.tensors, options.shard_bytes, on_bytes); !s.ok())
     return fail(s);
-  if (auto s = write_model_files(partial, checkpoint, schemes, nullptr); !s.ok()) return fail(s);
+  if (auto s = write_model_files(partial, checkpoint, schemes, kv); !s.ok()) return fail(s);
+  if (calibration != nullptr) {
+    const std::string text = calibration_json(*calibration).dump(1) + "\n";
+    if (auto s = write_text_file(partial + "/calibration.json", text); !s.ok()) return fail(s);
+  }
   fs::remove(folder, error);
   fs::rename(partial, folder, error);
   if (error)

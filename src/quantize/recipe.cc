@@ -56,9 +56,15 @@ Result<HostLinear> make_linear(const Checkpoint& checkpoint, const std::string& 
                                const QuantScheme& scheme, const Recipe& recipe) {
   const auto found = recipe.modules.find(module);
   if (found == recipe.modules.end()) return read_linear(checkpoint, module, scheme);
-  if (found->second.rounded) return *found->second.rounded;
-  OCTET_ASSIGN_OR_RETURN(const auto weight, scaled_weight(checkpoint, module, found->second));
-  HostLinear linear = quantize_weight(weight, linear_shape(checkpoint.config, module).second, scheme);
+  HostLinear linear;
+  if (found->second.rounded) {
+    linear = *found->second.rounded;
+  } else {
+    OCTET_ASSIGN_OR_RETURN(const auto weight, scaled_weight(checkpoint, module, found->second));
+    linear = quantize_weight(weight, linear_shape(checkpoint.config, module).second, scheme);
+  }
+  linear.input_scale = found->second.input_scale;
+  linear.input_zero_point = found->second.input_zero_point;
   const std::string bias = module + ".bias";
   if (const auto changed = recipe.vectors.find(bias); changed != recipe.vectors.end()) {
     linear.bias = changed->second;

@@ -17,9 +17,11 @@
 namespace octet {
 
 struct ModuleRecipe {
-  std::vector<float> column_scale;    // [k] the weight's columns are multiplied by it; empty: 1
-  std::vector<float> row_divisor;     // [n] the weight's rows are divided by it; empty: 1
-  std::optional<HostLinear> rounded;  // where the codes were chosen during calibration
+  std::vector<float> column_scale;        // [k] the weight's columns are multiplied by it; empty: 1
+  std::vector<float> row_divisor;         // [n] the weight's rows are divided by it; empty: 1
+  std::vector<float> input_scale;         // [1] where the input is static
+  std::vector<int32_t> input_zero_point;  // [1] where it has one
+  std::optional<HostLinear> rounded;      // where the codes were chosen during calibration
 };
 
 struct Recipe {

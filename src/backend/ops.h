@@ -15,12 +15,20 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/batch.h"
 #include "backend/sampling.h"
 #include "tensor/view.h"
 
 namespace octet {
+
+// Rows of a weight before they are quantized: [n, k] f32, f16 or bf16 without gaps.
+struct ValueRows {
+  const void* data = nullptr;
+  DType type = DType::kBF16;
+  int64_t n = 0;
+};
 
 // A linear layer's weight as it comes from the loader, in host memory: row-major [n, k], already in its
 // scheme's codes.
@@ -31,6 +39,10 @@ struct LinearWeights {
       nullptr;  // [n, code_bytes(k)] codes of scheme.weight.type (bf16/f16/f32 bits, int8, e4m3, int4)
   const float* scale = nullptr;  // [n] kChannel, [1] kTensor, [n, groups] kGroup, null for 16 and 32 bit
   const float* bias = nullptr;   // [n] or null
+  // Instead of data and scale, where BackendInfo.quantizes_weights: values of all n rows, in order, that pack
+  // turns into codes with the bits of tensor/quantize_rows. For weights of 16 bit, or of 8 with one scale a
+  // channel.
+  std::vector<ValueRows> values;
   // [1] where the input is static, else null. A QView brings the same values in the backend's memory: these
   // are for backends that fold them into their own copy of the weight.
   const float* input_scale = nullptr;
@@ -80,6 +92,7 @@ struct BackendInfo {
   int32_t page_size = 16;          // the KV page size it likes best
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
   bool own_memory = false;         // that memory is for the model alone: the cache may take all that is left
+  bool quantizes_weights = false;  // pack takes LinearWeights.values
   bool runs_ahead = false;         // ops return before they are done: the host may plan a step while one runs
 };
 

@@ -77,8 +77,10 @@ TEST_P(AllocationOps, AStepAllocatesNothing) {
   ASSERT_TRUE(ops->reserve(limits).ok());
   counting = false;
   const auto promised = static_cast<double>(ops->scratch_bytes(limits));
-  EXPECT_LE(static_cast<double>(bytes_allocated), promised + 4096);
-  EXPECT_GE(static_cast<double>(bytes_allocated), 0.9 * promised);
+  if (GetParam().on_host) {
+    EXPECT_LE(static_cast<double>(bytes_allocated), promised + 4096);
+    EXPECT_GE(static_cast<double>(bytes_allocated), 0.9 * promised);
+  }
 
   const int32_t n_tokens = 200, hidden = 192, width = 10 * 32, vocab = 3000;
   for (const std::vector<int32_t>& lengths : std::vector<std::vector<int32_t>>{{197, 1, 1, 1}, {1, 1}, {1}}) {
@@ -101,7 +103,7 @@ TEST_P(AllocationOps, AStepAllocatesNothing) {
     for (const QType cache : {QType::kBF16, QType::kF16, QType::kInt8}) {
       for (const ActivationForm& form : activation_forms()) {
         const DeviceMatrix x(*ops, n_tokens, hidden), qkv(*ops, n_tokens, width),
-            gate_up(*ops, n_tokens, 2 * hidden), logits(*ops, 4, vocab);
+            gate_up(*ops, n_tokens, 2 * hidden), logits(*ops, 4, vocab, DType::kF32);
         const DeviceQuantized a(*ops, form.args, n_tokens, hidden);
         const DeviceArray<float> table(*ops, 10 * hidden), gamma(*ops, hidden), cos_sin(*ops, 2048 * 32);
         const DeviceArray<uint8_t> pool(*ops, 4 * 128 * ops->kv_page_bytes(spec, {cache}, 16));

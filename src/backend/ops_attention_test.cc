@@ -61,11 +61,13 @@ class Feeder {
     std::shuffle(pages_.begin(), pages_.end(), std::mt19937(5));
   }
 
+  // How queries are rounded between rotation and attention: not at all, to bf16, or to bf16 after they were
+  // scaled as the softmax in powers of two wants them.
+  enum class Queries { kAsTheyAre, kBf16, kScaledBf16 };
+
   // One step; returns the attention of its tokens, [n_tokens, n_heads * head_dim], and their rotated queries.
-  // bf16_queries: queries, scaled as the softmax in powers of two wants them, are rounded to bf16 before
-  // attention.
   std::vector<float> step(const std::vector<Chunk>& chunks, std::vector<float>* rotated = nullptr,
-                          bool bf16_queries = false) {
+                          Queries queries = Queries::kAsTheyAre) {
     ForwardBatch batch;
     std::vector<float> qkv;
     const int32_t width = (spec_.n_heads + 2 * spec_.n_kv_heads) * spec_.head_dim;
@@ -78,8 +80,9 @@ class Feeder {
         batch.token_ids.push_back(0);
         batch.positions.push_back(position);
         batch.slots.push_back(pages[position / page_size_] * page_size_ + position % page_size_);
-        const auto values =
-            random_values(width, 1000 * chunk.seq + position, position % 7 == 3 ? 3.0f : 1.0f);
+        // Of bf16, so that a device that computes with it has the same ones.
+        const auto values = stored(
+            DType::kBF16, random_values(width, 1000 * chunk.seq + position, position % 7 == 3 ? 3.0f : 1.0f));
         qkv.insert(qkv.end(), values.begin(), values.end());
         for (const float v : values) largest_value_ = std::max(largest_value_, std::abs(v));
       }
@@ -88,13 +91,14 @@ class Feeder {
       batch.page_table.insert(batch.page_table.end(), pages, pages + pages_each());
     }
     const int32_t n = batch.n_tokens(), q_width = spec_.n_heads * spec_.head_dim;
-    const DeviceMatrix device_qkv(ops_, n, width, qkv), q(ops_, n, q_width), out(ops_, n, q_width);
+    const DeviceMatrix device_qkv(ops_, n, width, qkv), q(ops_, n, q_width),
+        out(ops_, n, q_width, DType::kF32);
     const BatchView view = ops_.stage(batch);
     ops_.rope_write_kv(device_qkv.view(), view, spec_, rope_, kv_, q.view());
     if (rotated != nullptr) *rotated = q.host();
     std::vector<float> attended_q = q.host();
-    const float factor = spec_.softmax_scale * 1.44269504f;
-    if (bf16_queries) {
+    const float factor = queries == Queries::kScaledBf16 ? spec_.softmax_scale * 1.44269504f : 1;
+    if (queries != Queries::kAsTheyAre) {
       for (float& v : attended_q) v = bf16_to_f32(f32_to_bf16(v * factor)) / factor;
     }
     const DeviceMatrix final_q(ops_, n, q_width, attended_q);
@@ -176,13 +180,18 @@ TEST_P(AttentionOps, AgreesWithTheReference) {
     const auto reference = make_reference_ops();
     for (const Cache& cache : kCaches) {
       Feeder feeder(*ops, c.spec, cache, 4, false), expected(*reference, c.spec, cache, 4, false);
-      const bool in_bf16 = GetParam().bf16_products && cache.quant.type != QType::kF16;
+      // A device's fp16 products round less than its bf16 ones.
+      const bool in_bf16 =
+          GetParam().bf16_products && (cache.quant.type != QType::kF16 || !GetParam().on_host);
+      const auto queries =
+          in_bf16 && GetParam().bf16_queries ? Feeder::Queries::kScaledBf16 : Feeder::Queries::kAsTheyAre;
       for (size_t s = 0; s < c.steps.size(); ++s) {
         std::vector<float> q, expected_q;
         const auto actual = feeder.step(c.steps[s], &q),
-                   truth = expected.step(c.steps[s], &expected_q, in_bf16);
+                   truth = expected.step(c.steps[s], &expected_q, queries);
         ASSERT_EQ(q, expected_q);
-        const double bound = attention_bound(c.spec, in_bf16, feeder.largest_value());
+        double bound = attention_bound(c.spec, in_bf16, feeder.largest_value());
+        if (GetParam().bf16_attention) bound += storing_error(DType::kBF16, feeder.largest_value());
         double worst = 0;
         for (size_t i = 0; i < truth.size(); ++i) {
           const double error = std::abs(double{actual[i]} - truth[i]);
@@ -208,14 +217,21 @@ TEST_P(AttentionOps, RotatesAndNormalizesHeads) {
         const DeviceArray<float> device_q_norm(backend, q_norm), device_k_norm(backend, k_norm);
         if (normed) feeder.rope().q_norm = device_q_norm.data(), feeder.rope().k_norm = device_k_norm.data();
         feeder.rope().norm_eps = 1e-6f;
-        return feeder.step({{0, 50}}, &q);
+        const bool bf16 = ops->info().activation == DType::kBF16;
+        const auto queries = &backend == ops.get()     ? Feeder::Queries::kAsTheyAre
+                             : GetParam().bf16_queries ? Feeder::Queries::kScaledBf16
+                             : bf16                    ? Feeder::Queries::kBf16
+                                                       : Feeder::Queries::kAsTheyAre;
+        return feeder.step({{0, 50}}, &q, queries);
       };
       std::vector<float> q, expected_q;
       const std::vector<float> out = run(*ops, q), expected = run(*reference, expected_q);
       // Two products and their sum, of values below 14 (normed: head_dim / 2 + 6 units more).
       const double units = 3 + (normed ? 0.5 * head_dim + 6 : 0), largest = 14.0 * (normed ? 4 : 1);
       for (size_t i = 0; i < q.size(); ++i)
-        ASSERT_LE(std::abs(q[i] - expected_q[i]), units * kUnit * 2 * largest) << i;
+        ASSERT_LE(std::abs(q[i] - expected_q[i]),
+                  units * kUnit * 2 * largest + storing_error(ops->info().activation, expected_q[i]))
+            << i;
       // A k that is rounded to bf16 on the other side of a tie differs by 2^-8 of itself; few do.
       for (size_t i = 0; i < out.size(); ++i)
         ASSERT_LE(std::abs(out[i] - expected[i]), 0.12) << "head_dim " << head_dim << " at " << i;
@@ -227,7 +243,7 @@ TEST_P(AttentionOps, RotatesAndNormalizesHeads) {
 TEST_P(AttentionOps, EncodesForItsConsumer) {
   const AttentionSpec spec = heads(6, 3, 32);
   const auto ops = make(3, limits_for(spec));
-  const int32_t n = 37, q_width = 6 * 32, width = 12 * 32;
+  const int32_t n = 37, q_width = 6 * 32, width = 12 * 32, page = 16;
   ForwardBatch batch;
   batch.query_start = {0, n};
   batch.context_lens = {n};
@@ -236,13 +252,13 @@ TEST_P(AttentionOps, EncodesForItsConsumer) {
   for (int32_t t = 0; t < n; ++t) {
     batch.token_ids.push_back(0);
     batch.positions.push_back(t);
-    batch.slots.push_back(batch.page_table[t / 16] * 16 + t % 16);
+    batch.slots.push_back(batch.page_table[t / page] * page + t % page);
   }
   const DeviceArray<float> cos_sin(*ops, std::vector<float>(n * 32, 0.5f));
-  const DeviceArray<uint8_t> pool(*ops, 3 * ops->kv_page_bytes(spec, {}, 16));
-  const KvLayer kv{pool.data(), {}, 16, nullptr, nullptr};
+  const DeviceArray<uint8_t> pool(*ops, 3 * ops->kv_page_bytes(spec, {}, page));
+  const KvLayer kv{pool.data(), {}, page, nullptr, nullptr};
   const DeviceMatrix qkv(*ops, n, width, random_values(n * width, 3)), q(*ops, n, q_width),
-      out(*ops, n, q_width);
+      out(*ops, n, q_width, DType::kF32);
   const BatchView view = ops->stage(batch);
   ops->rope_write_kv(qkv.view(), view, spec, {.cos_sin = cos_sin.data()}, kv, q.view());
   ops->attention(q.view(), view, spec, kv, out.as_f32());
@@ -256,6 +272,7 @@ TEST_P(AttentionOps, EncodesForItsConsumer) {
 // The same sequence alone, in chunks, token by token, among others, on other numbers of threads: the same
 // bits.
 TEST_P(AttentionOps, BitsDoNotDependOnTheBatch) {
+  if (!GetParam().batch_invariant) GTEST_SKIP() << "not promised without --batch-invariant";
   constexpr int32_t kLength = 1150;  // into the fifth segment
   for (const int32_t window : {0, 300}) {
     const AttentionSpec spec = heads(6, 2, 32, window);

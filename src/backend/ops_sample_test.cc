@@ -23,7 +23,7 @@ using SampleOps = OpsTest;
 std::vector<SampledToken> sample(Ops& ops, int64_t vocab, const std::vector<float>& logits,
                                  const SamplingBatch& batch) {
   const auto n = static_cast<int64_t>(batch.rows.size());
-  const DeviceMatrix device(ops, n, vocab, logits);
+  const DeviceMatrix device(ops, n, vocab, DType::kF32, logits);
   std::vector<SampledToken> out(n);
   ops.sample(device.view(), batch, out.data());
   EXPECT_TRUE(ops.synchronize().ok());
@@ -144,6 +144,104 @@ TEST_P(SampleOps, TiesAtTheCut) {
   EXPECT_GE(std::count_if(seen.begin(), seen.end(), [](int n) { return n > 0; }),
             90);  // what equals the k-th stays
   for (const SampledToken& token : sample(*ops, 100, logits, top_p)) EXPECT_LT(token.token, 10);
+}
+
+// Rows that leave nothing to sort by, cuts inside thousands of equals, and nuclei of most of the vocabulary.
+TEST_P(SampleOps, FlatRowsAndLargeCuts) {
+  const int32_t vocab = 20000;
+  const auto ops = make(3, limits_for(vocab));
+  const auto reference = make_reference_ops();
+  std::vector<float> logits;
+  SamplingBatch batch;
+  for (int32_t r = 0; r < 48; ++r) {
+    std::vector<float> row = random_values(vocab, 70 + r, r % 4 == 3 ? 0.01f : 1.0f);
+    for (float& v : row) {
+      if (r % 4 == 0) v = -1.25f;         // all equal
+      if (r % 4 == 1) v = std::round(v);  // a few levels
+      if (r % 4 == 2 && v < 0) v = -std::numeric_limits<float>::infinity();
+    }
+    logits.insert(logits.end(), row.begin(), row.end());
+    SamplingRow sampling{.temperature = 0.7f, .seed = static_cast<uint64_t>(r), .n_generated = 5};
+    if (r % 3 != 0) sampling.top_p = r % 2 == 0 ? 0.97f : 0.4f;
+    if (r % 3 != 1) sampling.top_k = r % 5 == 0 ? 9000 : 3000 + r;
+    sampling.n_logprobs = r % 8 == 0 ? 20 : -1;
+    batch.rows.push_back(sampling);
+  }
+  const auto actual = sample(*ops, vocab, logits, batch), expected = sample(*reference, vocab, logits, batch);
+  int different = 0;
+  for (size_t r = 0; r < actual.size(); ++r) {
+    different += actual[r].token != expected[r].token;
+    ASSERT_EQ(actual[r].n_top, expected[r].n_top);
+    for (int32_t i = 0; i < actual[r].n_top; ++i)
+      EXPECT_EQ(actual[r].top_tokens[i], expected[r].top_tokens[i]);
+  }
+  // Of 10,000 tokens of like weight, a boundary lies within rounding of a draw or a cut more often than of a
+  // few.
+  EXPECT_LE(different, 3) << "of " << actual.size();
+}
+
+// Penalties and biases leave the logits as they were: the next call, and log probabilities, see them raw.
+TEST_P(SampleOps, LogitsAreNotChanged) {
+  const int32_t vocab = 3000;
+  const auto ops = make(2, limits_for(vocab));
+  const std::vector<float> logits = random_values(2 * vocab, 4, 2);
+  const DeviceMatrix device(*ops, 2, vocab, DType::kF32, logits);
+  SamplingBatch batch;
+  SamplingRow row{
+      .temperature = 0.9f, .repetition_penalty = 1.3f, .presence_penalty = 0.4f, .frequency_penalty = 0.1f};
+  row.n_logprobs = 5;
+  for (int32_t r = 0; r < 2; ++r) {
+    row.penalty_begin = static_cast<int32_t>(batch.penalties.size());
+    row.bias_begin = static_cast<int32_t>(batch.biases.size());
+    for (int32_t i = 0; i < 700; ++i) batch.penalties.push_back({i * 4 + r, i % 3});
+    for (int32_t i = 0; i < 40; ++i)
+      batch.biases.push_back({i * 70, i % 2 == 0 ? 3.0f : -std::numeric_limits<float>::infinity()});
+    batch.biases.push_back({70, 1.0f});  // a token may have two
+    row.penalty_end = static_cast<int32_t>(batch.penalties.size());
+    row.bias_end = static_cast<int32_t>(batch.biases.size());
+    batch.rows.push_back(row);
+  }
+  std::vector<SampledToken> out(2);
+  ops->sample(device.view(), batch, out.data());
+  ASSERT_TRUE(ops->synchronize().ok());
+  EXPECT_EQ(device.host(), logits);
+  const auto reference = make_reference_ops();
+  const auto expected = sample(*reference, vocab, logits, batch);
+  for (int32_t r = 0; r < 2; ++r) {
+    EXPECT_EQ(out[r].token, expected[r].token);
+    EXPECT_NEAR(out[r].logprob, expected[r].logprob, 1e-5);
+    for (int32_t i = 0; i < 5; ++i) EXPECT_EQ(out[r].top_tokens[i], expected[r].top_tokens[i]);
+  }
+}
+
+// Tokens that only the device knows yet are those of the step before; results come in the order of the
+// fences.
+TEST_P(SampleOps, TheNextStepReadsWhatWasSampled) {
+  const int32_t vocab = 500, hidden = 24;
+  const auto ops = make(2, limits_for(vocab));
+  if (!ops->info().runs_ahead) GTEST_SKIP() << "this backend does not run ahead of the host";
+  const std::vector<float> table = stored(*ops, random_values(vocab * hidden, 8));
+  const DeviceArray<float> device_table(*ops, table);
+  const DeviceMatrix first(*ops, 2, vocab, DType::kF32, random_values(2 * vocab, 1)),
+      second(*ops, 2, vocab, DType::kF32, random_values(2 * vocab, 2)), x(*ops, 3, hidden);
+  const SamplingBatch greedy{{SamplingRow{}, SamplingRow{}}, {}, {}};
+  std::vector<SampledToken> a(2), b(2);
+  ops->sample(first.view(), greedy, a.data());
+  const Fence fence_a = ops->fence();
+  ForwardBatch batch;
+  batch.token_ids = {from_row(1), 7, from_row(0)};
+  ops->embed(ops->stage(batch), {device_table.data(), DType::kF32, vocab, hidden, hidden}, x.view());
+  ops->sample(second.view(), greedy, b.data());
+  const Fence fence_b = ops->fence();
+  ASSERT_TRUE(ops->wait(fence_a).ok());
+  const std::vector<int32_t> ids = {a[1].token, 7, a[0].token};
+  ASSERT_TRUE(ops->wait(fence_b).ok());
+  EXPECT_NE(a[0].token, b[0].token);
+  const auto rows = x.host();
+  for (int t = 0; t < 3; ++t) {
+    EXPECT_TRUE(std::equal(&rows[t * hidden], &rows[(t + 1) * hidden], &table[ids[t] * hidden]))
+        << "token " << t;
+  }
 }
 
 // Frequencies of drawn tokens follow the softmax: chi-square with 9 degrees of freedom below its 99.9 %

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
@@ -25,8 +26,14 @@ inline constexpr double kUnit = 0x1p-24;
 struct TestBackend {
   std::string name;
   std::function<std::unique_ptr<Ops>(int n_threads)> make;
-  bool bf16_products =
-      false;  // attention multiplies in bf16 where the cache is bf16 or 8 bit: q and p are rounded to it
+  bool on_host = true;
+  // Attention multiplies in bf16 where the cache is bf16 or 8 bit: weights are rounded to it, and where
+  // bf16_queries also the queries, scaled.
+  bool bf16_products = false, bf16_queries = false;
+  bool bf16_attention = false;  // attention's result is rounded to bf16 before it is encoded
+  bool batch_invariant = true;  // in every op and form
+  bool fast_exp = false;        // SiLU's exponential is off by 2 |x| + 12 units
+  bool aligned_rows = false;    // rows of test data begin at multiples of 16 bytes
 };
 
 inline std::vector<TestBackend> test_backends() {
@@ -36,13 +43,38 @@ inline std::vector<TestBackend> test_backends() {
     const auto make = [name](int n_threads) {
       return std::move(make_cpu_ops({.n_threads = n_threads, .isa = name})).value();
     };
-    backends.push_back({"cpu_" + name, make, isa == Isa::kAvx512});
+    backends.push_back({.name = "cpu_" + name,
+                        .make = make,
+                        .bf16_products = isa == Isa::kAvx512,
+                        .bf16_queries = isa == Isa::kAvx512});
   }
   return backends;
 }
 
+// How far apart rows of test data begin: of the backend under test.
+inline bool aligned_rows = false;
+inline int64_t row_stride(int64_t cols, int64_t gap) {
+  return aligned_rows ? (cols + gap + 15) / 16 * 16 : cols + gap;
+}
+
+// The values as a matrix of this type holds them.
+inline std::vector<float> stored(DType type, std::vector<float> values) {
+  if (type == DType::kBF16) {
+    for (float& v : values) v = bf16_to_f32(f32_to_bf16(v));
+  }
+  return values;
+}
+inline std::vector<float> stored(const Ops& ops, std::vector<float> values) {
+  return stored(ops.info().activation, std::move(values));
+}
+// What rounding a result to this type may add to its error.
+inline double storing_error(DType type, double value) {
+  return type == DType::kBF16 ? 0x1p-8 * std::abs(value) : 0;
+}
+
 class OpsTest : public testing::TestWithParam<TestBackend> {
  protected:
+  void SetUp() override { aligned_rows = GetParam().aligned_rows; }
   static OpsLimits limits(const AttentionSpec& spec = {.n_heads = 2, .n_kv_heads = 1, .head_dim = 16}) {
     return {.max_tokens = 1024,
             .max_seqs = 32,
@@ -86,30 +118,61 @@ class DeviceArray {
   Buffer buffer_;
 };
 
-// A matrix of f32 in a backend's memory, its rows further apart than they are long.
+// A matrix in a backend's memory, of the type of its activations unless another is asked for; its rows
+// further apart than they are long.
 struct DeviceMatrix {
   static constexpr int64_t kGap = 3;
-  int64_t rows, cols;
-  DeviceArray<float> array;
+  int64_t rows, cols, stride;
+  DType type;
+  DeviceArray<uint8_t> array;
 
   DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols)
-      : rows(n_rows), cols(n_cols), array(ops, static_cast<size_t>(n_rows * (n_cols + kGap))) {}
+      : DeviceMatrix(ops, n_rows, n_cols, ops.info().activation) {}
+  DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols, DType dtype)
+      : rows(n_rows),
+        cols(n_cols),
+        stride(row_stride(n_cols, kGap)),
+        type(dtype),
+        array(ops, dtype_bytes(dtype, static_cast<size_t>(n_rows * stride))) {}
   DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols, const std::vector<float>& values)
-      : rows(n_rows), cols(n_cols), array(ops, spread(n_rows, n_cols, values)) {}
-  View view() const { return {array.data(), DType::kF32, rows, cols, cols + kGap}; }
-  QView as_f32() const { return {array.data(), {QType::kF32}, rows, cols, cols + kGap}; }
+      : DeviceMatrix(ops, n_rows, n_cols, ops.info().activation, values) {}
+  DeviceMatrix(Ops& ops, int64_t n_rows, int64_t n_cols, DType dtype, const std::vector<float>& values)
+      : rows(n_rows),
+        cols(n_cols),
+        stride(row_stride(n_cols, kGap)),
+        type(dtype),
+        array(ops, spread(dtype, n_rows, n_cols, stride, values)) {}
+  View view() const { return {array.data(), type, rows, cols, stride}; }
+  QView as_f32() const {
+    OCTET_CHECK(type == DType::kF32);
+    return {array.data(), {QType::kF32}, rows, cols, stride};
+  }
   std::vector<float> host() const {  // [rows, cols]
-    const std::vector<float> all = array.host();
+    const std::vector<uint8_t> all = array.host();
     std::vector<float> out;
-    for (int64_t r = 0; r < rows; ++r)
-      out.insert(out.end(), &all[r * (cols + kGap)], &all[r * (cols + kGap)] + cols);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) {
+        out.push_back(
+            decode_code(all.data(), type == DType::kF32 ? QType::kF32 : QType::kBF16, r * stride + c));
+      }
+    }
     return out;
   }
 
  private:
-  static std::vector<float> spread(int64_t n_rows, int64_t n_cols, const std::vector<float>& values) {
-    std::vector<float> all(n_rows * (n_cols + kGap), 12345.0f);
-    for (int64_t r = 0; r < n_rows; ++r) std::copy_n(&values[r * n_cols], n_cols, &all[r * (n_cols + kGap)]);
+  static std::vector<uint8_t> spread(DType type, int64_t n_rows, int64_t n_cols, int64_t stride,
+                                     const std::vector<float>& values) {
+    const size_t bytes = dtype_bytes(type, 1);
+    std::vector<uint8_t> all(static_cast<size_t>(n_rows * stride) * bytes,
+                             0x47);  // a large number in both types
+    for (int64_t r = 0; r < n_rows; ++r) {
+      for (int64_t c = 0; c < n_cols; ++c) {
+        const float v = values[r * n_cols + c];
+        const uint16_t half = f32_to_bf16(v);
+        std::memcpy(&all[(r * stride + c) * bytes],
+                    type == DType::kF32 ? static_cast<const void*>(&v) : &half, bytes);
+      }
+    }
     return all;
   }
 };
@@ -139,7 +202,7 @@ struct DeviceQuantized {
   static constexpr int64_t kGap = 5;
   static constexpr uint8_t kFill = 0xa5;
   QuantArgs args;
-  int64_t rows, cols;
+  int64_t rows, cols, stride;
   DeviceArray<uint8_t> codes;
   DeviceArray<float> scales;
   DeviceArray<int32_t> zero_point;
@@ -150,17 +213,18 @@ struct DeviceQuantized {
       : args(form),
         rows(n_rows),
         cols(n_cols),
-        codes(ops, std::vector<uint8_t>(n_rows * (n_cols + kGap) * qtype_bytes(form.type), kFill)),
+        stride(row_stride(n_cols, kGap)),
+        codes(ops, std::vector<uint8_t>(n_rows * stride * qtype_bytes(form.type), kFill)),
         scales(ops, std::vector<float>(n_rows, form.type == QType::kFp8 ? 0.0043f : 0.0171f)),
         zero_point(ops, std::vector<int32_t>(1, -37)),
-        outliers(ops, std::vector<uint16_t>(form.outlier > 0 ? n_rows * (n_cols + kGap) : 0, kFill)),
+        outliers(ops, std::vector<uint16_t>(form.outlier > 0 ? n_rows * stride : 0, kFill)),
         outlier_count(ops, std::vector<int32_t>(form.outlier > 0 ? n_rows : 0, -1)) {}
   QView view() const {
     return {codes.data(),
             args,
             rows,
             cols,
-            cols + kGap,
+            stride,
             args.quantized() ? scales.data() : nullptr,
             args.symmetric ? nullptr : zero_point.data(),
             args.outlier > 0 ? outliers.data() : nullptr,
@@ -198,6 +262,26 @@ inline std::vector<float> random_values(size_t n, uint32_t seed, float spread = 
   std::vector<float> values(n);
   for (float& v : values) v = normal(generator);
   return values;
+}
+
+// Values that quantization can get wrong: halves between codes, zeros, a row of zeros, very small and very
+// large ones.
+inline std::vector<float> awkward_values(int64_t rows, int64_t cols) {
+  std::vector<float> x = random_values(rows * cols, 11);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = &x[r * cols];
+    if (r % 4 == 1) {
+      for (int64_t c = 0; c < cols; ++c) row[c] = 0.5f * static_cast<float>(c % 255 - 127);
+      row[0] = 127.0f;  // the scale is 1: every other value is a tie
+    } else if (r % 8 == 2) {
+      std::fill(row, row + cols, 0.0f);
+    } else if (r % 8 == 6) {
+      for (int64_t c = 0; c < cols; ++c) row[c] *= c % 2 == 0 ? 1e-42f : 1e-39f;  // denormal
+    } else if (r % 8 == 7) {
+      for (int64_t c = 0; c < cols; ++c) row[c] *= c % 3 == 0 ? 1e30f : 1e-6f;
+    }
+  }
+  return x;
 }
 
 }  // namespace octet

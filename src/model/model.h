@@ -32,6 +32,7 @@ struct MemoryPlan {
   int32_t kv_pages = 0, page_size = 0;
   int64_t kv_tokens = 0;  // tokens that fit into the cache
   int64_t kv_bytes_per_token = 0;
+  int32_t max_context = 0;  // tokens of one sequence
   int64_t total() const { return weights + kv_cache + activations + scratch; }
   std::string to_text() const;
 };

@@ -103,6 +103,8 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   if (options.kv_bytes > 0) {
     pages = std::min(pages, options.kv_bytes / page_bytes);
   } else {
+    plan.max_context = sizes.max_context;
+    if (available > 0 && fixed > available) return check_memory(plan, available);
     const bool own = ops.info().own_memory;
     const double share = own ? kDeviceKvShare : kHostKvShare;
     int64_t bytes = available;
@@ -127,15 +129,29 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   plan.kv_pages = static_cast<int32_t>(pages);
   plan.kv_tokens = pages * sizes.page_size;
   plan.kv_cache = pages * page_bytes;
+  plan.max_context = sizes.max_context;
   return sizes;
 }
 
 Status check_memory(const MemoryPlan& plan, int64_t available) {
   if (available <= 0 || plan.total() <= available) return {};
+  const int64_t fixed = plan.total() - plan.kv_cache, left = available - fixed;
+  const std::string needs = "weights " + mebibytes(plan.weights) + ", activations " +
+                            mebibytes(plan.activations) + ", scratch " + mebibytes(plan.scratch);
+  if (left < plan.kv_bytes_per_token * plan.page_size) {
+    return resource_exhausted("the model needs " + mebibytes(fixed) + " before its KV cache but " +
+                              mebibytes(available) + " are free: " + needs +
+                              "; try an 8-bit --scheme, or a smaller --max-step-tokens or --max-batch");
+  }
+  const int64_t tokens = left / plan.kv_bytes_per_token, whole = tokens / std::max(plan.max_context, 1);
+  const std::string fits = whole > 0
+                               ? std::to_string(whole) + " sequences of " + std::to_string(plan.max_context)
+                               : "one sequence of --max-context " + std::to_string(tokens);
   return resource_exhausted("serving needs " + mebibytes(plan.total()) + " but " + mebibytes(available) +
-                            " are free: weights " + mebibytes(plan.weights) + ", KV cache " +
-                            mebibytes(plan.kv_cache) +
-                            "; try an 8-bit --scheme, --kv-dtype int8 or fp8, or a smaller --kv-memory");
+                            " are free: " + needs + ", KV cache " + mebibytes(plan.kv_cache) +
+                            "; what is left holds a cache of " + std::to_string(tokens) + " tokens (" + fits +
+                            "): give --kv-memory " + std::to_string(left >> 20) +
+                            "MiB, or try an 8-bit --scheme or --kv-dtype int8 or fp8");
 }
 
 std::string MemoryPlan::to_text() const {

@@ -53,6 +53,14 @@ inline Result<Golden> read_golden(const std::string& folder) {
   return read_golden_file(folder + "/golden.safetensors");
 }
 
+// Logits in host memory, [rows, vocab], once the device has written them.
+inline std::vector<float> read_logits(Model& model, const View& logits) {
+  EXPECT_TRUE(model.ops().synchronize().ok());
+  std::vector<float> values(static_cast<size_t>(logits.rows * logits.stride));
+  if (!values.empty()) model.ops().download(values.data(), logits.data, values.size() * sizeof(float));
+  return values;
+}
+
 // One sequence in the pages [first_page, ...): feeds tokens, remembers how many are in the cache.
 class Feeder {
  public:
@@ -84,11 +92,8 @@ class Feeder {
       ForwardBatch batch;
       add(batch, {ids.begin() + static_cast<ptrdiff_t>(begin), ids.begin() + static_cast<ptrdiff_t>(end)},
           true);
-      const View view = model_.forward(batch);
-      EXPECT_TRUE(model_.ops().synchronize().ok());
-      for (int64_t row = 0; row < view.rows; ++row) {
-        all.insert(all.end(), view.row<float>(row), view.row<float>(row) + view.cols);
-      }
+      const std::vector<float> rows = read_logits(model_, model_.forward(batch));
+      all.insert(all.end(), rows.begin(), rows.end());
     }
     return all;
   }

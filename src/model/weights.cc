@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <mutex>
+#include <thread>
 #include <tuple>
 
 #include "base/progress.h"
+#include "base/thread_pool.h"
 #include "tensor/quantize_rows.h"
 
 namespace octet {
 namespace {
+
+constexpr int kMostThreads = 16;
 
 std::string layer_prefix(int32_t layer) {
   return "model.layers." + std::to_string(layer) + ".";
@@ -36,19 +41,40 @@ std::string weight_name(const Checkpoint& checkpoint, const std::string& module)
   return module + ".weight";
 }
 
+// Calls read(first row, rows, thread) for pieces of n rows, on several threads where there are several
+// pieces; the first error of any ends it.
+template <typename Read>
+Status for_row_pieces(int64_t n, int64_t k, const Read& read) {
+  const int64_t rows_at_once = std::clamp<int64_t>((int64_t{1} << 20) / k, 1, n);
+  const int64_t n_pieces = (n + rows_at_once - 1) / rows_at_once;
+  const auto n_threads = std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, kMostThreads);
+  ThreadPool pool(static_cast<int>(std::min(n_threads, n_pieces)));
+  std::mutex mutex;
+  Status result;
+  pool.parallel_for(n_pieces, 1, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t row = begin * rows_at_once, stop = std::min(end * rows_at_once, n); row < stop;
+         row += rows_at_once) {
+      const Status status = read(row, std::min(rows_at_once, stop - row), thread);
+      const std::lock_guard lock(mutex);
+      if (result.ok()) result = status;
+      if (!result.ok()) return;
+    }
+  });
+  return result;
+}
+
 // Calls use(values, first row, rows) for all rows of the tensor, some at a time, so that a large matrix never
-// stands in memory as float32.
+// stands in memory as float32. `use` is called on several threads, for rows that differ.
 template <typename Use>
 Status for_rows(const Checkpoint& checkpoint, const CheckpointTensor& tensor, int64_t n, int64_t k,
                 const Use& use) {
-  const int64_t rows_at_once = std::clamp<int64_t>((int64_t{1} << 20) / k, 1, n);
-  std::vector<float> values(static_cast<size_t>(rows_at_once * k));
-  for (int64_t row = 0; row < n; row += rows_at_once) {
-    const int64_t end = std::min(row + rows_at_once, n);
-    OCTET_RETURN_IF_ERROR(checkpoint.read_rows_f32(tensor, row, end, values.data()));
-    use(values.data(), row, end - row);
-  }
-  return {};
+  std::vector<std::vector<float>> values(kMostThreads);
+  return for_row_pieces(n, k, [&](int64_t row, int64_t rows, int thread) -> Status {
+    values[thread].resize(std::max(values[thread].size(), static_cast<size_t>(rows * k)));
+    OCTET_RETURN_IF_ERROR(checkpoint.read_rows_f32(tensor, row, row + rows, values[thread].data()));
+    use(values[thread].data(), row, rows);
+    return {};
+  });
 }
 
 Status quantize_tensor(const Checkpoint& checkpoint, const CheckpointTensor& tensor, HostLinear& linear) {
@@ -57,9 +83,13 @@ Status quantize_tensor(const Checkpoint& checkpoint, const CheckpointTensor& ten
   const bool one_scale = weight.quantized() && weight.scale == QScale::kTensor;
   if (one_scale) {
     float largest = 0;
+    std::mutex mutex;
     OCTET_RETURN_IF_ERROR(
         for_rows(checkpoint, tensor, linear.n, k, [&](const float* values, int64_t, int64_t rows) {
-          for (int64_t i = 0; i < rows * k; ++i) largest = std::max(largest, std::fabs(values[i]));
+          float here = 0;
+          for (int64_t i = 0; i < rows * k; ++i) here = std::max(here, std::fabs(values[i]));
+          const std::lock_guard lock(mutex);
+          largest = std::max(largest, here);
         }));
     linear.scale[0] = weight_scale(largest, weight.type);
   }
@@ -95,6 +125,74 @@ HostLinear stack(std::vector<HostLinear> parts) {
   return all;
 }
 
+// A matrix of the checkpoint as it is: where its values lie in the file, or a copy where they do not lie
+// there in order.
+struct Values {
+  std::vector<uint8_t> copy;
+  ValueRows rows;
+};
+Result<Values> read_values_raw(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
+  Values values;
+  values.rows = {tensor.data.data(), tensor.type, tensor.rows()};
+  if (!tensor.data.empty() && tensor.rope_heads == 0) return values;
+  const size_t row_bytes = dtype_bytes(tensor.type, static_cast<size_t>(tensor.cols()));
+  values.copy.resize(static_cast<size_t>(tensor.rows()) * row_bytes);
+  values.rows.data = values.copy.data();
+  OCTET_RETURN_IF_ERROR(for_row_pieces(tensor.rows(), tensor.cols(), [&](int64_t row, int64_t rows, int) {
+    return checkpoint.read_rows_raw(tensor, row, row + rows,
+                                    values.copy.data() + static_cast<size_t>(row) * row_bytes);
+  }));
+  return values;
+}
+
+// Whether the backend can make the codes of these modules, as one matrix, of their values.
+bool packs_values(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
+                  const std::map<std::string, QuantScheme>& schemes, const Ops& ops) {
+  const QuantScheme& scheme = schemes.at(modules.front());
+  const QType type = scheme.weight.type;
+  const bool eight_bits =
+      (type == QType::kInt8 || type == QType::kFp8) && scheme.weight.scale == QScale::kChannel;
+  if (!ops.info().quantizes_weights || scheme.static_input()) return false;
+  if (!eight_bits && type != QType::kBF16 && type != QType::kF16) return false;
+  return std::all_of(modules.begin(), modules.end(), [&](const std::string& module) {
+    const auto* tensor = checkpoint.find(weight_name(checkpoint, module));
+    return tensor != nullptr && !is_block_type(tensor->type) &&
+           !checkpoint.scheme_of(module).weight.quantized() && schemes.at(module) == scheme;
+  });
+}
+
+Result<LinearGroup> load_values(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
+                                const QuantScheme& scheme, Ops& ops) {
+  LinearWeights weights;
+  weights.scheme = scheme;
+  std::vector<Values> values;
+  std::vector<float> bias;
+  for (const auto& module : modules) {
+    OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, weight_name(checkpoint, module)));
+    OCTET_ASSIGN_OR_RETURN(auto matrix, read_values_raw(checkpoint, *tensor));
+    values.push_back(std::move(matrix));
+    weights.values.push_back(values.back().rows);
+    if (checkpoint.find(module + ".bias") != nullptr) {
+      bias.resize(static_cast<size_t>(weights.n), 0.0f);
+      OCTET_ASSIGN_OR_RETURN(const auto part, read_values(checkpoint, module + ".bias", tensor->rows()));
+      bias.insert(bias.end(), part.begin(), part.end());
+    }
+    weights.n += tensor->rows();
+    weights.k = tensor->cols();
+  }
+  if (!bias.empty()) {
+    bias.resize(static_cast<size_t>(weights.n), 0.0f);
+    weights.bias = bias.data();
+  }
+  LinearGroup group;
+  auto packed = ops.pack(weights);
+  if (!packed.ok()) return packed.status().with_context(modules.front());
+  group.parts.push_back({.weight = std::move(packed).value()});
+  group.n = weights.n;
+  group.k = weights.k;
+  return group;
+}
+
 Status add_part(const HostLinear& linear, Ops& ops, LinearGroup& group) {
   LinearGroup::Part part;
   OCTET_ASSIGN_OR_RETURN(part.weight, ops.pack(view_of(linear)));
@@ -117,6 +215,9 @@ Status add_part(const HostLinear& linear, Ops& ops, LinearGroup& group) {
 
 Result<LinearGroup> load_group(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
                                const std::map<std::string, QuantScheme>& schemes, Ops& ops) {
+  if (packs_values(checkpoint, modules, schemes, ops)) {
+    return load_values(checkpoint, modules, schemes.at(modules.front()), ops);
+  }
   std::vector<HostLinear> linears;
   for (const auto& module : modules) {
     OCTET_ASSIGN_OR_RETURN(auto linear, read_linear(checkpoint, module, schemes.at(module)));

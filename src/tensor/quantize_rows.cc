@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 #include "tensor/quant_codec.h"
@@ -69,7 +70,8 @@ float int4_scale(const float* x, int64_t n) {
 
 // n values that share a scale, the first of them at column `begin` of its row.
 void encode(const float* x, int64_t n, QType type, float scale, uint8_t* row_codes, int64_t begin) {
-  const float inverse = 1.0f / scale;
+  const float inverse =
+      std::min(1.0f / scale, std::numeric_limits<float>::max());  // finite for denormals too
   switch (type) {
     case QType::kInt8:
       for (int64_t i = 0; i < n; ++i) row_codes[begin + i] = static_cast<uint8_t>(f32_to_int8(x[i], inverse));

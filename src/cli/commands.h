@@ -12,6 +12,7 @@ namespace octet {
 using Action = std::function<int()>;
 
 void add_quantize(CLI::App& app, Action& action);
+void add_plant(CLI::App& app, Action& action);
 void add_serve(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_chat(CLI::App& app, Action& action);

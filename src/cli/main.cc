@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
 
   octet::Action action;
   octet::add_quantize(app, action);
+  octet::add_plant(app, action);
   octet::add_serve(app, action);
   octet::add_generate(app, action);
   octet::add_chat(app, action);

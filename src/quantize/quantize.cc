@@ -224,7 +224,7 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
   if (auto s = write_safetensors(partial, list.tensors, options.shard_bytes, on_bytes); !s.ok())
     return fail(s);
   if (auto s = write_model_files(partial, checkpoint, schemes, kv); !s.ok()) return fail(s);
-  if (calibration != nullptr) {
+  if (calibration != nullptr && calibration->tokens > 0) {
     const std::string text = calibration_json(*calibration).dump(1) + "\n";
     if (auto s = write_text_file(partial + "/calibration.json", text); !s.ok()) return fail(s);
   }

@@ -30,9 +30,9 @@ struct Shape {
 constexpr Shape kShapes[] = {
     {"qkv", 960, 576}, {"o", 576, 576}, {"gate_up", 3072, 576}, {"down", 576, 1536}, {"head", 49152, 576}};
 
-std::vector<uint8_t> random_codes(QType type, int64_t count) {
+std::vector<uint8_t> random_codes(QType type, int64_t rows, int64_t k) {
   std::mt19937 random(1);
-  std::vector<uint8_t> bytes(static_cast<size_t>(count) * qtype_bytes(type));
+  std::vector<uint8_t> bytes(static_cast<size_t>(rows) * code_bytes(type, k));
   for (auto& byte : bytes) byte = 0x38 | (random() & 7);  // a small number in every type, none subnormal
   return bytes;
 }
@@ -42,9 +42,10 @@ void run_linear(benchmark::State& state, Isa isa, const std::string& scheme, con
   weights.n = shape.n;
   weights.k = shape.k;
   weights.scheme = *scheme_by_name(scheme);
-  const QType type = weights.scheme.weight.type;
-  const auto codes = random_codes(type, shape.n * shape.k);
-  const std::vector<float> w_scale(static_cast<size_t>(shape.n), 0.01f);
+  const QuantArgs& input = weights.scheme.input;
+  const auto codes = random_codes(weights.scheme.weight.type, shape.n, shape.k);
+  const auto n_scales = std::max<int64_t>(scale_count(weights.scheme.weight, shape.n, shape.k), 1);
+  const std::vector<float> w_scale(static_cast<size_t>(n_scales), 0.01f);
   weights.data = codes.data();
   weights.scale = w_scale.data();
   const size_t copies = m > 16 ? 1 : kColdBytes / codes.size() + 1;
@@ -52,14 +53,21 @@ void run_linear(benchmark::State& state, Isa isa, const std::string& scheme, con
   std::vector<std::unique_ptr<PackedLinear>> packed;
   for (size_t i = 0; i < copies; ++i) packed.push_back(*pack_linear(weights, isa, pool(), memory));
 
-  auto a_codes = random_codes(type, m * shape.k);
+  auto a_codes = random_codes(input.type, m, shape.k);
   std::vector<float> a_scale(static_cast<size_t>(m), 0.01f), d(static_cast<size_t>(m * shape.n));
   QView a;
   a.data = a_codes.data();
-  a.args = weights.scheme.input;
+  a.args = input;
   a.rows = m;
   a.cols = a.stride = shape.k;
   a.scale = a_scale.data();
+  // One column in 200 has outliers, in every row.
+  std::vector<uint16_t> outliers(static_cast<size_t>(m * shape.k));
+  std::vector<int32_t> outlier_count(static_cast<size_t>(m), static_cast<int32_t>((shape.k + 199) / 200));
+  for (size_t i = 0; i < outliers.size(); ++i)
+    outliers[i] = i % static_cast<size_t>(shape.k) % 200 == 0 ? 0x4100 : 0;
+  a.outliers = outliers.data();
+  a.outlier_count = outlier_count.data();
   const View out{d.data(), DType::kF32, m, shape.n, shape.n};
   size_t next = 0;
   for (auto _ : state) {
@@ -95,7 +103,8 @@ void read_memory(benchmark::State& state) {
 const bool registered = [] {
   benchmark::RegisterBenchmark("read", read_memory)->UseRealTime()->Unit(benchmark::kMicrosecond);
   for (const Isa isa : supported_isas()) {
-    for (const char* scheme : {"int8-minmax", "fp8", "bf16", "fp16", "f32"}) {
+    for (const char* scheme :
+         {"int8-minmax", "llm-int8", "fp8", "bf16", "fp16", "f32", "w8a16", "w8a16-fp8", "w4a16:64"}) {
       for (const Shape& shape : kShapes) {
         for (const int64_t m : {1, 4, 16, 512}) {
           if (m > 16 && shape.n > 4096) continue;  // prefill wants one row of logits

@@ -257,7 +257,8 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_consta
   if (worker >= split.workers) return;
   const int64_t begin = split.begin(worker);
   const Walk walk{a, shared.prefix(), split.begin(worker + 1)};
-  const bool copy_query = a.head_dim % 8 == 0 && a.q_stride % 8 == 0;
+  const bool copy_query =
+      a.head_dim % 8 == 0 && a.q_stride % 8 == 0 && reinterpret_cast<uintptr_t>(a.q) % 16 == 0;
   if (warp == kConsumers) {
     produce(a, shared, walk, begin, copy_query);
   } else {

@@ -7,6 +7,7 @@
 #include "backend/cuda/device/bulk_copy.h"
 #include "backend/cuda/device/mma.h"
 #include "backend/cuda/kernels/attention_decode.cuh"
+#include "backend/cuda/kernels/attention_rows.cuh"
 
 namespace octet::cuda {
 
@@ -25,7 +26,9 @@ struct DecodeShared {
   static constexpr int kMergeStride = kDim + 4;  // floats
   static constexpr int kMergeBytes = kConsumers * kRowsPerTile * (kMergeStride + 2) * 4;
   static constexpr int kPrefixBytes = (kMaxDecodeSeqs + 4) * 4;
-  static constexpr int kStages = (kDecodeSharedBytes - kMergeBytes - kPrefixBytes - 512) / kStageBytes;
+  // A multiple of the consumers: a stage is always the same warp's, whose waits then see every phase of it.
+  static constexpr int kStages =
+      (kDecodeSharedBytes - kMergeBytes - kPrefixBytes - 512) / kStageBytes / kConsumers * kConsumers;
   static_assert(kStages >= 4 && kStages * 16 <= 512);
 
   uint8_t* base;
@@ -73,7 +76,7 @@ struct DecodeConsumer {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int dim = S::kEightBit ? i / 2 * 32 + c * 8 + i % 2 * 4 + j * 2 : i * 16 + j * 8 + c * 2;
-        query[i][j] = row != nullptr && dim < a.head_dim ? *reinterpret_cast<const uint32_t*>(row + dim) : 0;
+        query[i][j] = row != nullptr && dim < a.head_dim ? load_pair(row + dim) : 0;
         absmax = fmaxf(absmax, fmaxf(fabsf(bf16_low(query[i][j])), fabsf(bf16_high(query[i][j]))));
       }
     }

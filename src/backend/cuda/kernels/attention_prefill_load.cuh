@@ -7,6 +7,7 @@
 
 #include "backend/cuda/device/mma.h"
 #include "backend/cuda/kernels/attention_prefill.cuh"
+#include "backend/cuda/kernels/attention_rows.cuh"
 
 namespace octet::cuda {
 
@@ -15,7 +16,7 @@ template <class S>
 __device__ void load_queries(const PrefillArgs& a, const S& shared, const PrefillItem& item, int buffer,
                              int thread) {
   constexpr int kChunks = S::kTile / (kPrefillRows * 16);  // of 8 dimensions, a row
-  const bool whole = a.head_dim % 8 == 0 && a.q_stride % 8 == 0;
+  const bool whole = a.head_dim % 8 == 0 && a.q_stride % 8 == 0 && reinterpret_cast<uintptr_t>(a.q) % 16 == 0;
   for (int i = thread; i < kPrefillRows * kChunks; i += S::kQueryThreads) {
     const int32_t row = i / kChunks, dim = i % kChunks * 8;
     uint32_t x[4] = {0, 0, 0, 0};
@@ -27,7 +28,7 @@ __device__ void load_queries(const PrefillArgs& a, const S& shared, const Prefil
       } else {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {  // head_dim is even
-          if (dim + 2 * j < a.head_dim) x[j] = *reinterpret_cast<const uint32_t*>(from + 2 * j);
+          if (dim + 2 * j < a.head_dim) x[j] = load_pair(from + 2 * j);
         }
       }
     }

@@ -35,10 +35,12 @@ struct RopeArgs {
 template <int kVec>
 using Values = float[2][kVec];  // of the first and of the second half of a head
 
-template <int kVec>
+// kAligned: whole pieces of kVec values; otherwise rows may begin at any element.
+template <int kVec, bool kAligned>
 __device__ __forceinline__ void load_bf16(const __nv_bfloat16* from, float (&x)[kVec]) {
-  if constexpr (kVec == 1) {
-    x[0] = __bfloat162float(from[0]);
+  if constexpr (!kAligned) {
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) x[i] = __bfloat162float(from[i]);
   } else {
     uint32_t r[kVec / 2];
     if constexpr (kVec == 8) {
@@ -152,7 +154,7 @@ __device__ __forceinline__ void write_cache(const RopeArgs& a, int32_t slot, int
   }
 }
 
-template <int kVec, int kWidth>
+template <int kVec, int kWidth, bool kAligned>
 __global__ void __launch_bounds__(kThreads) rope_kernel(const __grid_constant__ RopeArgs a) {
   const int32_t all_heads = a.n_heads + 2 * a.n_kv_heads, half = a.head_dim / 2;
   const int64_t unit = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWidth;
@@ -164,8 +166,8 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const __grid_constant__ 
   Values<kVec> x = {};
   if (loaded) {
     const __nv_bfloat16* from = a.qkv + token * a.qkv_stride + int64_t{head} * a.head_dim + lane * kVec;
-    load_bf16<kVec>(from, x[0]);
-    load_bf16<kVec>(from + half, x[1]);
+    load_bf16<kVec, kAligned>(from, x[0]);
+    load_bf16<kVec, kAligned>(from + half, x[1]);
   }
   const int32_t slot = active ? a.slots[token] : -1;
   const bool is_q = head < a.n_heads, is_v = head >= a.n_heads + a.n_kv_heads;
@@ -197,18 +199,26 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const __grid_constant__ 
   }
   if (loaded && is_q) {
     __nv_bfloat16* to = a.q + token * a.q_stride + int64_t{head} * a.head_dim + lane * kVec;
-    store_half<__nv_bfloat16, kVec>(to, x[0]);
-    store_half<__nv_bfloat16, kVec>(to + half, x[1]);
+    if constexpr (kAligned) {
+      store_half<__nv_bfloat16, kVec>(to, x[0]);
+      store_half<__nv_bfloat16, kVec>(to + half, x[1]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        to[i] = __float2bfloat16_rn(x[0][i]);
+        to[half + i] = __float2bfloat16_rn(x[1][i]);
+      }
+    }
   }
   const int32_t kv_head = (head - a.n_heads) % a.n_kv_heads;
   write_cache<kVec, kWidth>(a, slot, max(kv_head, 0), is_v, lane, active && !is_q, x);
 }
 
-template <int kVec, int kWidth>
+template <int kVec, int kWidth, bool kAligned>
 void launch(const RopeArgs& a, cudaStream_t stream) {
   const int64_t units = int64_t{a.n_tokens} * (a.n_heads + 2 * a.n_kv_heads);
   const auto blocks = static_cast<uint32_t>((units * kWidth + kThreads - 1) / kThreads);
-  launch_dependent(rope_kernel<kVec, kWidth>, blocks, kThreads, 0, stream, a);
+  launch_dependent(rope_kernel<kVec, kWidth, kAligned>, blocks, kThreads, 0, stream, a);
 }
 
 }  // namespace
@@ -237,17 +247,20 @@ void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec&
   a.n_kv_heads = spec.n_kv_heads;
   a.head_dim = spec.head_dim;
   // Whole 16-byte pieces where the head and the rows allow them.
-  const int64_t half = spec.head_dim / 2, strides = qkv.stride | q.stride;
-  if (half % 8 == 0 && strides % 8 == 0) {
+  const int64_t half = spec.head_dim / 2;
+  const bool aligned =
+      (qkv.stride | q.stride) % 8 == 0 &&
+      (reinterpret_cast<uintptr_t>(qkv.data) | reinterpret_cast<uintptr_t>(q.data)) % 16 == 0;
+  if (half % 8 == 0 && aligned) {
     const int64_t lanes = half / 8;
-    if (lanes == 1) return launch<8, 1>(a, stream);
-    if (lanes == 2) return launch<8, 2>(a, stream);
-    if (lanes <= 4) return launch<8, 4>(a, stream);
-    return launch<8, 8>(a, stream);
+    if (lanes == 1) return launch<8, 1, true>(a, stream);
+    if (lanes == 2) return launch<8, 2, true>(a, stream);
+    if (lanes <= 4) return launch<8, 4, true>(a, stream);
+    return launch<8, 8, true>(a, stream);
   }
-  if (half % 4 == 0 && strides % 4 == 0) return launch<4, 16>(a, stream);
+  if (half % 4 == 0) return launch<4, 16, false>(a, stream);
   OCTET_CHECK(half <= 32);
-  launch<1, 32>(a, stream);
+  launch<1, 32, false>(a, stream);
 }
 
 }  // namespace octet::cuda

@@ -19,7 +19,7 @@ struct Args {
   ModelArgs model;
   QuantizeOptions options;
   CalibrationTextOptions text;
-  std::string alpha = "auto", weights = "absmax", observer = "auto";
+  std::string alpha = "auto", weights = "absmax", observer = "absmax";
   std::string kv_dtype = "auto", kv_scales = "tensor";
   bool strict_static = false;
   std::string output, report;
@@ -53,7 +53,6 @@ Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkp
                                                      : int8               ? "search"
                                                                           : "none"));
   OCTET_ASSIGN_OR_RETURN(options.weights, parse_rounding(args.weights));
-  // Clipping helps integers; a floating point grid has the range for the largest value anyway.
   OCTET_ASSIGN_OR_RETURN(options.observer, parse_observer(args.observer != "auto" ? args.observer
                                                           : int8                  ? "mse"
                                                                                   : "absmax"));
@@ -132,10 +131,8 @@ void add_calibration_options(CLI::App& command, Args& args) {
                   "not yet rounded)")
       ->capture_default_str();
   command
-      .add_option(
-          "--observer", args.observer,
-          "what a static input's scale is made for: absmax, percentile[:99.99], mse; auto: mse for int8, "
-          "absmax for fp8")
+      .add_option("--observer", args.observer,
+                  "what a static input's scale is made for: absmax, percentile[:99.99], mse")
       ->capture_default_str();
   command.add_flag(
       "--strict-static", args.strict_static,

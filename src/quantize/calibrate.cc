@@ -80,34 +80,51 @@ class Calibrator {
     report.layer = layer;
     report.name = kInputNames[static_cast<size_t>(kind)];
     report.absmax = report.absmax_smoothed = observed.absmax(observed.rows);
-    Consumers consumers;
-    consumers.k = observed.cols;
-    bool any_quantized = false;
-    for (const auto& module : modules_of_input(layer, kind)) {
-      OCTET_ASSIGN_OR_RETURN(auto weight, scaled_weight(checkpoint_, module, {}));
-      consumers.modules.push_back(module);
-      consumers.schemes.push_back(schemes_.at(module));
-      consumers.weights.push_back(std::move(weight));
-      any_quantized = any_quantized || schemes_.at(module).weight.quantized();
-    }
+    OCTET_ASSIGN_OR_RETURN(Consumers consumers, consumers_of(layer, kind));
+    const bool any_quantized =
+        std::any_of(consumers.schemes.begin(), consumers.schemes.end(),
+                    [](const QuantScheme& scheme) { return scheme.weight.quantized(); });
     if (any_quantized) {
-      OCTET_ASSIGN_OR_RETURN(const SmoothConstraint constraint, constraint_of(layer, kind));
-      const std::vector<ChannelSizes> sizes = {{"max", observed.absmax(seen_)},
-                                               {"mean4", observed.power_mean(seen_, 4)},
-                                               {"mean2", observed.power_mean(seen_, 2)}};
-      const TrialRows x = pick_rows(observed, 0, seen_, trial_rows_);
-      OCTET_ASSIGN_OR_RETURN(report.smoothing,
-                             choose_smoothing(ops_, options_.smooth, sizes, x, consumers, constraint));
-      if (!report.smoothing.s.empty())
-        OCTET_RETURN_IF_ERROR(fold(layer, kind, consumers, constraint, &report));
+      OCTET_RETURN_IF_ERROR(smooth(layer, kind, consumers, observed, &report));
+      OCTET_RETURN_IF_ERROR(fix_input_scale(layer, kind, consumers, observed, &report));
+      if (!report.fallback.empty()) {  // dynamic scales are smoothed otherwise
+        for (size_t i = 0; i < consumers.modules.size(); ++i)
+          consumers.schemes[i] = schemes_.at(consumers.modules[i]);
+        unfold(layer, kind, consumers);
+        report.absmax_smoothed = report.absmax;
+        OCTET_RETURN_IF_ERROR(smooth(layer, kind, consumers, observed, &report));
+      }
     }
-    report.error = report.smoothing.error;
-    OCTET_RETURN_IF_ERROR(fix_input_scale(layer, kind, consumers, observed, &report));
     if (any_quantized && options_.weights != WeightRounding::kAbsmax) {
       OCTET_RETURN_IF_ERROR(round_weights(consumers, observed, report.smoothing.s));
     }
     result_.inputs.push_back(std::move(report));
     return {};
+  }
+
+  Result<Consumers> consumers_of(int32_t layer, InputKind kind) const {
+    Consumers consumers;
+    for (const auto& module : modules_of_input(layer, kind)) {
+      OCTET_ASSIGN_OR_RETURN(auto weight, scaled_weight(checkpoint_, module, {}));
+      consumers.k = linear_shape(checkpoint_.config, module).second;
+      consumers.modules.push_back(module);
+      consumers.schemes.push_back(schemes_.at(module));
+      consumers.weights.push_back(std::move(weight));
+    }
+    return consumers;
+  }
+
+  Status smooth(int32_t layer, InputKind kind, const Consumers& consumers, const ObservedRows& observed,
+                InputReport* report) {
+    OCTET_ASSIGN_OR_RETURN(const SmoothConstraint constraint, constraint_of(layer, kind));
+    const std::vector<ChannelSizes> sizes = {{"max", observed.absmax(seen_)},
+                                             {"mean4", observed.power_mean(seen_, 4)},
+                                             {"mean2", observed.power_mean(seen_, 2)}};
+    const TrialRows x = pick_rows(observed, 0, seen_, trial_rows_);
+    OCTET_ASSIGN_OR_RETURN(report->smoothing,
+                           choose_smoothing(ops_, options_.smooth, sizes, x, consumers, constraint));
+    if (report->smoothing.s.empty()) return {};
+    return fold(layer, kind, consumers, constraint, report);
   }
 
   // One scale for all that read the input statically; where it does not do well on what it has not seen, they
@@ -203,6 +220,21 @@ class Calibrator {
     return constraint;
   }
 
+  // What makes the input where that is no norm: it takes the division into its rows.
+  static std::string maker_of(int32_t layer, InputKind kind) {
+    return layer_prefix(layer) + (kind == InputKind::kO ? "self_attn.v_proj" : "mlp.up_proj");
+  }
+
+  void unfold(int32_t layer, InputKind kind, const Consumers& consumers) {
+    for (const auto& module : consumers.modules) result_.recipe.modules[module].column_scale.clear();
+    if (const std::string norm = norm_of(layer, kind); !norm.empty()) {
+      result_.recipe.vectors.erase(norm);
+      return;
+    }
+    result_.recipe.modules[maker_of(layer, kind)].row_divisor.clear();
+    result_.recipe.vectors.erase(maker_of(layer, kind) + ".bias");
+  }
+
   // The division by s goes into what produces the input, the multiplication into what reads it.
   Status fold(int32_t layer, InputKind kind, const Consumers& consumers, const SmoothConstraint& constraint,
               InputReport* report) {
@@ -225,8 +257,7 @@ class Calibrator {
       divisor.resize(static_cast<size_t>(constraint.sources));
       for (size_t c = 0; c < s.size(); ++c) divisor[static_cast<size_t>(constraint.source[c])] = s[c];
     }
-    const std::string maker =
-        layer_prefix(layer) + (kind == InputKind::kO ? "self_attn.v_proj" : "mlp.up_proj");
+    const std::string maker = maker_of(layer, kind);
     if (checkpoint_.find(maker + ".bias") != nullptr) {
       OCTET_ASSIGN_OR_RETURN(auto bias, read_tensor(checkpoint_, maker + ".bias"));
       for (size_t row = 0; row < bias.size(); ++row) bias[row] /= divisor[row];

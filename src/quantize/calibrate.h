@@ -33,7 +33,6 @@ struct InputReport {
   Smoothing smoothing;
   std::optional<StaticCheck> check;  // of the worst of its linear layers, where the input was to be static
   std::string fallback;              // why it became dynamic; empty: it did not
-  double error = 0;  // relative output error with the weights as they are written, on the trial rows
 };
 
 struct Calibration {

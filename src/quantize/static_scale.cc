@@ -116,7 +116,8 @@ std::string why_unsafe(const StaticCheck& check) {
   if (check.worst_token > kMostTokenError) {
     return "a token's output is off by " + percent(std::sqrt(check.worst_token));
   }
-  if (check.error > kMostError * check.error_dynamic) {
+  if (check.error > kMostError) return "the output is off by " + percent(std::sqrt(check.error));
+  if (check.error > kMostTimesDynamic * check.error_dynamic) {
     return "the output error is " + std::to_string(static_cast<int>(check.error / check.error_dynamic)) +
            " times that of dynamic scales";
   }

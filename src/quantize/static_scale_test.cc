@@ -53,7 +53,8 @@ TEST(StaticScale, ZeroPointsPutZeroOnACode) {
 TEST(StaticScale, BoundsSayWhatIsWrong) {
   EXPECT_EQ(why_unsafe({0.0001, 0.001, 0.0005, 0.01}), "");
   EXPECT_NE(why_unsafe({0.01, 0, 0, 0}).find("clip"), std::string::npos);
-  EXPECT_NE(why_unsafe({0, 0.01, 0.001, 0.02}).find("10 times"), std::string::npos);
+  EXPECT_NE(why_unsafe({0, 0.002, 0.0002, 0.02}).find("10 times"), std::string::npos);
+  EXPECT_NE(why_unsafe({0, 0.01, 0.008, 0.02}).find("the output is off by 10 %"), std::string::npos);
   EXPECT_NE(why_unsafe({0, 0.001, 0.001, 0.9}).find("a token"), std::string::npos);
   EXPECT_FALSE(parse_observer("percentile:40").ok());
   EXPECT_FALSE(parse_observer("minmax").ok());

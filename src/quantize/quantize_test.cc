@@ -1,9 +1,11 @@
 #include "quantize/quantize.h"
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "backend/cpu/cpu_ops.h"
 #include "model/model.h"
@@ -116,6 +118,27 @@ TEST(Quantize, RefusesWhatMakesNoSense) {
   std::ofstream(to.path + "/precious") << "x";
   EXPECT_NE(message("fp8", "").find("not empty"), std::string::npos);
   EXPECT_TRUE(fs::exists(to.path + "/precious"));
+}
+
+// Files that may not grow stand for a full disk.
+TEST(Quantize, AFullDiskLeavesNothingBehind) {
+  const Folder from("source"), to("result");
+  const auto checkpoint = source(from, true, "bfloat16");
+  ASSERT_NE(checkpoint, nullptr);
+  QuantizeOptions options;
+  options.scheme = "fp8";
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{20'000, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto status = quantize_checkpoint(*checkpoint, options, to.path).status();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("octet_quantize_result"), std::string::npos) << status.message();
+  EXPECT_FALSE(fs::exists(to.path));
+  EXPECT_FALSE(fs::exists(to.path + ".partial"));
 }
 
 TEST(Quantize, AQuantizedCheckpointIsNotQuantizedAgain) {

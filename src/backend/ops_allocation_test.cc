@@ -59,7 +59,10 @@ void operator delete(void* p, size_t, std::align_val_t) noexcept {
 namespace octet {
 namespace {
 
-using AllocationOps = OpsTest;
+class AllocationOps : public OpsTest {
+ protected:
+  void SetUp() override { aligned_rows = !GetParam().on_host; }  // as a model's are
+};
 
 // A step as large as the limits: a prefill and decodes whose long contexts are split among the threads.
 TEST_P(AllocationOps, AStepAllocatesNothing) {

@@ -179,6 +179,14 @@ TEST_P(RowOps, RowsAreIndependent) {
 
 OCTET_INSTANTIATE_OPS_TEST(RowOps);
 
+// Where there is no GPU, the suite runs without it and says so here; $OCTET_REQUIRE_CUDA makes that a
+// failure.
+TEST(CudaOps, IsTested) {
+  if (cuda_problem().empty()) return;
+  if (std::getenv("OCTET_REQUIRE_CUDA") != nullptr) FAIL() << cuda_problem();
+  GTEST_SKIP() << cuda_problem();
+}
+
 TEST(CpuOps, OptionsThatMakeNoSense) {
   EXPECT_EQ(make_cpu_ops({.n_threads = -1}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(make_cpu_ops({.n_threads = 1000000}).status().code(), StatusCode::kInvalidArgument);

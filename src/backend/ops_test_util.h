@@ -15,6 +15,7 @@
 
 #include "backend/cpu/cpu_ops.h"
 #include "backend/cpu/isa.h"
+#include "backend/cuda/cuda_backend.h"
 #include "backend/quant_rows.h"
 #include "backend/reference/reference_ops.h"
 
@@ -36,6 +37,15 @@ struct TestBackend {
   bool aligned_rows = false;    // rows of test data begin at multiples of 16 bytes
 };
 
+// Why there is no CUDA device to test; empty: there is one.
+inline const std::string& cuda_problem() {
+  static const std::string problem = [] {
+    const auto ops = make_cuda_ops({});
+    return ops.ok() ? std::string() : ops.status().message();
+  }();
+  return problem;
+}
+
 inline std::vector<TestBackend> test_backends() {
   std::vector<TestBackend> backends;
   for (const Isa isa : supported_isas()) {
@@ -47,6 +57,21 @@ inline std::vector<TestBackend> test_backends() {
                         .make = make,
                         .bf16_products = isa == Isa::kAvx512,
                         .bf16_queries = isa == Isa::kAvx512});
+  }
+  if (!cuda_problem().empty()) return backends;
+  for (const bool aligned :
+       {false, true}) {  // ragged rows and the default; aligned rows and --batch-invariant
+    const auto make = [aligned](int) {
+      return std::move(make_cuda_ops({.batch_invariant = aligned})).value();
+    };
+    backends.push_back({.name = aligned ? "cuda_aligned_invariant" : "cuda",
+                        .make = make,
+                        .on_host = false,
+                        .bf16_products = true,
+                        .bf16_attention = true,
+                        .batch_invariant = aligned,
+                        .fast_exp = true,
+                        .aligned_rows = aligned});
   }
   return backends;
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "backend/cpu/cpu_ops.h"
+#include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_ops.h"
 #include "base/log.h"
 
@@ -40,8 +41,16 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
       ->capture_default_str();
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
   command.add_option("--page-size", o.page_size, "tokens in a page of the KV cache (default: the backend's)");
-  command.add_option("--backend", args.backend, "cpu, or reference (slow, the specification)")
+  command
+      .add_option(
+          "--backend", args.backend,
+          "auto (cuda where a GPU can be used, else cpu), cpu, cuda, or reference (slow, the specification)")
       ->capture_default_str();
+  command.add_option("--device", args.device, "GPU of the cuda backend, as `octet devices` numbers them")
+      ->capture_default_str();
+  command.add_flag(
+      "--batch-invariant", args.batch_invariant,
+      "cuda: a prompt's logits do not depend on what else runs (the cpu backend always keeps this)");
   command.add_option("--threads", args.threads, "threads of the cpu backend (default: all cores)");
   command.add_option("--isa", args.isa, "instruction set: auto, generic, avx2, avx512")
       ->capture_default_str();
@@ -76,10 +85,29 @@ Result<std::shared_ptr<Checkpoint>> open_checkpoint(const ModelArgs& args) {
   return Checkpoint::open(args.model);
 }
 
+namespace {
+
+// No library or no GPU is nothing to speak of; a GPU that cannot be used is.
+Result<std::unique_ptr<Ops>> make_best_ops(const ModelArgs& args) {
+  auto ops = make_cuda_ops({.device = args.device, .batch_invariant = args.batch_invariant});
+  if (ops.ok()) return ops;
+  if (ops.status().code() == StatusCode::kNotFound) {
+    log_debug(ops.status().message());
+  } else {
+    log_warning(ops.status().message() + "; running on the CPU");
+  }
+  return make_cpu_ops({args.threads, args.isa});
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Ops>> make_ops(const ModelArgs& args) {
+  if (args.backend == "auto") return make_best_ops(args);
   if (args.backend == "reference") return make_reference_ops();
   if (args.backend == "cpu") return make_cpu_ops({args.threads, args.isa});
-  return invalid_argument("unknown backend '" + args.backend + "'; there are cpu, reference");
+  if (args.backend == "cuda")
+    return make_cuda_ops({.device = args.device, .batch_invariant = args.batch_invariant});
+  return invalid_argument("unknown backend '" + args.backend + "'; there are auto, cpu, cuda, reference");
 }
 
 Result<Session> open_session(const ModelArgs& args, bool text) {

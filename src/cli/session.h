@@ -18,7 +18,9 @@ namespace octet {
 struct ModelArgs {
   std::string model;           // path of a checkpoint
   std::string random_weights;  // or the name of a shape
-  std::string backend = "cpu", isa = "auto";
+  std::string backend = "auto", isa = "auto";
+  int32_t device = 0;
+  bool batch_invariant = false;
   int32_t threads = 0;
   std::string kv_memory;  // "2GiB"
   bool no_prefix_cache = false;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_ops.h"
+#include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_ops.h"
 #include "model/rope.h"
 #include "model/test_util.h"
@@ -151,6 +152,14 @@ TEST_P(GoldenModel, CpuInStoredSchemeIsClose) {
     expect_close_in_stored_scheme(GetParam(), *golden, std::move(ops).value());
     if (IsSkipped() || HasFatalFailure()) return;
   }
+}
+
+TEST_P(GoldenModel, CudaInStoredSchemeIsClose) {
+  const auto golden = test::read_golden(GetParam());
+  ASSERT_TRUE(golden.ok()) << golden.status().message();
+  auto ops = make_cuda_ops({});
+  if (!ops.ok()) GTEST_SKIP() << ops.status().message();
+  expect_close_in_stored_scheme(GetParam(), *golden, std::move(ops).value());
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenModel, testing::ValuesIn(golden_folders()), [](const auto& info) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_ops.h"
+#include "backend/cuda/cuda_backend.h"
 #include "model/test_util.h"
 
 namespace octet {
@@ -20,10 +21,11 @@ constexpr char kConfig[] = R"({
 })";
 
 struct Case {
-  const char *isa, *scheme, *kv;
+  const char *isa, *scheme, *kv;  // isa: of the CPU, or "cuda"
 };
 
 Result<std::unique_ptr<Ops>> make_ops(const Case& c) {
+  if (std::string(c.isa) == "cuda") return make_cuda_ops({.batch_invariant = true});
   return make_cpu_ops({2, c.isa});
 }
 
@@ -99,7 +101,7 @@ TEST_P(BatchInvariance, AloneBesideOthersChunkedOrWhole) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char* isa : {"generic", "avx2", "avx512"}) {
+  for (const char* isa : {"generic", "avx2", "avx512", "cuda"}) {
     for (const char* scheme :
          {"int8-minmax", "fp8", "bf16", "fp16", "llm-int8:1.5", "w8a16", "w8a16-fp8", "w4a16:64"})
       all.push_back({isa, scheme, "auto"});

@@ -54,4 +54,9 @@ Result<std::vector<CudaDevice>> cuda_devices() {
   return plugin->devices();
 }
 
+Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options) {
+  OCTET_ASSIGN_OR_RETURN(const CudaPlugin* plugin, load_plugin());
+  return plugin->make_ops(options);
+}
+
 }  // namespace octet

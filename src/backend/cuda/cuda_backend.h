@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "backend/ops.h"
 #include "base/status.h"
 
 namespace octet {
@@ -21,8 +23,19 @@ struct CudaDevice {
   std::string problem;  // why it cannot be used; empty: it can
 };
 
-// The GPUs that the driver shows. Errors: kNotFound where the library is not there, kUnsupported where it is
-// of another build, or the driver is missing or too old.
+// The GPUs that the driver shows. Errors: kNotFound where there is no library, no driver or no GPU,
+// kUnsupported where the library is of another build or the driver too old.
 Result<std::vector<CudaDevice>> cuda_devices();
+
+struct CudaOptions {
+  int32_t device = 0;
+  bool batch_invariant =
+      false;           // the result for a row does not depend on the rows beside it, in every scheme
+  bool replay = true;  // record steps of decodes and replay them
+};
+
+// Errors: those of cuda_devices, kInvalidArgument for a device that does not exist, kUnsupported for one that
+// the kernels are not made for, kResourceExhausted where it has no memory left for a context.
+Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options);
 
 }  // namespace octet

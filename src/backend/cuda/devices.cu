@@ -16,7 +16,7 @@ Status check_driver() {
   int driver = 0;
   cudaDriverGetVersion(&driver);
   if (driver == 0) {
-    return unsupported(
+    return not_found(
         "cuda: there is no NVIDIA driver on this machine (libcuda.so.1); use --backend cpu, or install it");
   }
   // A driver runs every runtime of its own major version.
@@ -70,7 +70,7 @@ Result<std::vector<CudaDevice>> list_devices() {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     cudaGetLastError();
-    if (error == cudaErrorNoDevice) return unsupported("cuda: the NVIDIA driver shows no GPU");
+    if (error == cudaErrorNoDevice) return not_found("cuda: the NVIDIA driver shows no GPU");
     return unsupported(std::string("cuda: the NVIDIA driver does not work: ") + cudaGetErrorString(error));
   }
   std::vector<CudaDevice> devices;
@@ -79,6 +79,30 @@ Result<std::vector<CudaDevice>> list_devices() {
     if (devices.back().problem.empty()) probe_memory(devices.back());
   }
   return devices;
+}
+
+Result<CudaDevice> use_device(int32_t index) {
+  OCTET_RETURN_IF_ERROR(check_driver());
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  cudaGetLastError();
+  if (count == 0) return not_found("cuda: the NVIDIA driver shows no GPU");
+  if (index < 0 || index >= count) {
+    return invalid_argument("cuda: --device " + std::to_string(index) + ": there are devices 0 to " +
+                            std::to_string(count - 1));
+  }
+  CudaDevice device = describe(index);
+  if (device.problem.empty()) {
+    probe_memory(device);
+    if (!device.problem.empty()) {
+      return resource_exhausted("cuda: device " + std::to_string(index) + " (" + device.name + ") " +
+                                device.problem);
+    }
+  }
+  if (!device.problem.empty()) {
+    return unsupported("cuda: device " + std::to_string(index) + " (" + device.name + "): " + device.problem);
+  }
+  return device;
 }
 
 }  // namespace octet::cuda

@@ -7,7 +7,11 @@
 
 namespace octet::cuda {
 
-// Errors: kUnsupported where there is no driver, or one too old for the runtime that is linked in.
+// Errors: kNotFound where there is no driver or no GPU, kUnsupported where the driver is too old for the
+// runtime that is linked in.
 Result<std::vector<CudaDevice>> list_devices();
+
+// The device of that index, made this thread's own. Errors as make_cuda_ops.
+Result<CudaDevice> use_device(int32_t index);
 
 }  // namespace octet::cuda

@@ -2,6 +2,7 @@
 // place: it is read before anything else is believed.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "backend/cuda/cuda_backend.h"
@@ -11,6 +12,7 @@ namespace octet {
 struct CudaPlugin {
   const char* abi;  // kCudaAbi of the build
   Result<std::vector<CudaDevice>> (*devices)();
+  Result<std::unique_ptr<Ops>> (*make_ops)(const CudaOptions& options);
 };
 
 inline constexpr char kCudaPluginSymbol[] = "octet_cuda_plugin";

@@ -1,0 +1,328 @@
+// out = quant(f(input)) for f = RMSNorm after an addition, SiLU times a factor, or nothing.
+//
+// A block takes a row and holds its values as floats in registers, 8 neighbours a chunk: one read of the
+// input, one reduction where f or the scale needs one, one write of the result; 16 bytes a thread and access.
+// Bound by memory: per value 4 bytes read (2 for SiLU's two inputs each), 2 written back for the residual, 1
+// or 2 for the result. Rows that are not 16-byte aligned or too wide for the registers go through a second
+// kernel, which reads its input once more for every pass over it.
+#include <cuda_bf16.h>
+
+#include "backend/cuda/device/pdl.h"
+#include "backend/cuda/device/reduce.cuh"
+#include "backend/cuda/kernels/encode.cuh"
+#include "backend/cuda/kernels/rows.h"
+
+namespace octet::cuda {
+namespace {
+
+constexpr int kChunk = 8;
+
+__device__ __forceinline__ void load8(const __nv_bfloat16* p, float (&v)[kChunk]) {
+  const uint4 bits = *reinterpret_cast<const uint4*>(p);
+  const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[2 * i] = __uint_as_float(words[i] << 16);
+    v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+  }
+}
+__device__ __forceinline__ void load8(const float* p, float (&v)[kChunk]) {
+  const float4 a = reinterpret_cast<const float4*>(p)[0], b = reinterpret_cast<const float4*>(p)[1];
+  v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+__device__ __forceinline__ float to_float(float v) {
+  return v;
+}
+__device__ __forceinline__ float to_float(__nv_bfloat16 v) {
+  return __bfloat162float(v);
+}
+
+// v / (1 + exp(-v)) * up. The exponential is good to |v| + 2 units in the last place: far below a 16-bit
+// result's.
+__device__ __forceinline__ float silu_mul(float gate, float up) {
+  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
+}
+
+// What f is made of: `chunk` gives f's input at 8 columns, `value` at one; `finish` turns an input into f,
+// given the sum of squares over the row.
+template <class T>
+struct Plain {
+  static constexpr bool kSums = false;
+  const T* x;
+  int64_t stride;
+  __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
+    load8(x + row * stride + col, v);
+  }
+  __device__ float value(int64_t row, int64_t col) const { return to_float(x[row * stride + col]); }
+  __device__ float factor(float) const { return 1; }
+  __device__ float finish(float v, float, int64_t) const { return v; }
+};
+
+struct Silu {
+  static constexpr bool kSums = false;
+  const __nv_bfloat16* gate_up;
+  int64_t stride, cols;
+  __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
+    float up[kChunk];
+    load8(gate_up + row * stride + col, v);
+    load8(gate_up + row * stride + cols + col, up);
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) v[i] = silu_mul(v[i], up[i]);
+  }
+  __device__ float value(int64_t row, int64_t col) const {
+    const __nv_bfloat16* gate = gate_up + row * stride + col;
+    return silu_mul(to_float(gate[0]), to_float(gate[cols]));
+  }
+  __device__ float factor(float) const {
+    return 1;
+  }
+  __device__ float finish(float v, float, int64_t) const {
+    return v;
+  }
+};
+
+// The residual is rounded to its own type before it is normalized: what is normalized is what is stored.
+struct Norm {
+  static constexpr bool kSums = true;
+  __nv_bfloat16* x;
+  const __nv_bfloat16* delta;  // or null
+  const float* gamma;
+  int64_t stride, delta_stride, cols;
+  float eps;
+  __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
+    load8(x + row * stride + col, v);
+    if (delta == nullptr) return;
+    float d[kChunk];
+    load8(delta + row * delta_stride + col, d);
+    __nv_bfloat162 sum[kChunk / 2];
+#pragma unroll
+    for (int i = 0; i < kChunk / 2; ++i) {
+      sum[i] = __floats2bfloat162_rn(v[2 * i] + d[2 * i], v[2 * i + 1] + d[2 * i + 1]);
+      v[2 * i] = __low2float(sum[i]);
+      v[2 * i + 1] = __high2float(sum[i]);
+    }
+    *reinterpret_cast<uint4*>(x + row * stride + col) = *reinterpret_cast<const uint4*>(sum);
+  }
+  __device__ float value(int64_t row, int64_t col) const {
+    return to_float(x[row * stride + col]);
+  }
+  __device__ float update(int64_t row, int64_t col) const {
+    if (delta == nullptr) return value(row, col);
+    const auto sum = __float2bfloat16_rn(value(row, col) + to_float(delta[row * delta_stride + col]));
+    x[row * stride + col] = sum;
+    return to_float(sum);
+  }
+  __device__ float factor(float squares) const {
+    return 1.0f / sqrtf(squares / static_cast<float>(cols) + eps);
+  }
+  __device__ float finish(float v, float inv_rms, int64_t col) const {
+    return v * inv_rms * gamma[col];
+  }
+};
+
+template <int kChunks, class Source>
+__global__ void encode_rows(Source source, RowEncoder out, int n_chunks) {
+  __shared__ float scratch[2][32];
+  __shared__ int32_t count_scratch[32];
+  const int64_t row = blockIdx.x;
+  float v[kChunks][kChunk];
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  float squares = 0;
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
+    if (chunk < n_chunks) source.chunk(row, int64_t{chunk} * kChunk, v[i]);
+    if constexpr (Source::kSums) {
+#pragma unroll
+      for (int j = 0; j < kChunk; ++j) squares += chunk < n_chunks ? v[i][j] * v[i][j] : 0;
+    }
+  }
+  if constexpr (Source::kSums) squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
+  const float factor = source.factor(squares);
+  float absmax = 0;
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
+    if (chunk >= n_chunks) break;
+#pragma unroll
+    for (int j = 0; j < kChunk; ++j) {
+      v[i][j] = source.finish(v[i][j], factor, int64_t{chunk} * kChunk + j);
+      absmax = fmaxf(absmax, out.magnitude(v[i][j]));
+    }
+  }
+  if (out.dynamic) absmax = block_reduce<Max>(absmax, scratch[1], 0.0f);
+  const float inv_scale = out.row_inverse(row, absmax, threadIdx.x == 0);
+  int32_t n_outliers = 0;
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
+    if (chunk < n_chunks) n_outliers += out.put8(row, int64_t{chunk} * kChunk, v[i], inv_scale);
+  }
+  if (out.outlier > 0) {
+    n_outliers = block_reduce<Sum>(n_outliers, count_scratch, 0);
+    if (threadIdx.x == 0) out.outlier_count[row] = n_outliers;
+  }
+}
+
+template <class Source>
+__global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) {
+  __shared__ float scratch[2][32];
+  __shared__ int32_t count_scratch[32];
+  const int64_t row = blockIdx.x;
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  float squares = 0;
+  if constexpr (Source::kSums) {
+    for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {  // a column is always the same thread's
+      const float v = source.update(row, c);
+      squares += v * v;
+    }
+    squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
+  }
+  const float factor = source.factor(squares);
+  float absmax = 0;
+  if (out.dynamic) {
+    for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
+      absmax = fmaxf(absmax, out.magnitude(source.finish(source.value(row, c), factor, c)));
+    }
+    absmax = block_reduce<Max>(absmax, scratch[1], 0.0f);
+  }
+  const float inv_scale = out.row_inverse(row, absmax, threadIdx.x == 0);
+  int32_t n_outliers = 0;
+  for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
+    n_outliers += out.put1(row, c, source.finish(source.value(row, c), factor, c), inv_scale);
+  }
+  if (out.outlier > 0) {
+    n_outliers = block_reduce<Sum>(n_outliers, count_scratch, 0);
+    if (threadIdx.x == 0) out.outlier_count[row] = n_outliers;
+  }
+}
+
+constexpr int kMostThreads = 512, kMostChunks = 8;
+
+template <class Source>
+void launch(const Source& source, bool aligned, const QView& out, int64_t rows, cudaStream_t stream) {
+  if (rows == 0) return;
+  const RowEncoder encoder(out);
+  const int64_t n_chunks = out.cols / kChunk;
+  const dim3 grid(static_cast<unsigned>(rows));
+  if (!aligned || out.cols % kChunk != 0 || n_chunks > kMostThreads * kMostChunks) {
+    launch_dependent(encode_ragged_rows<Source>, grid, dim3(256), 0, stream, source, encoder, out.cols);
+    return;
+  }
+  const int64_t each = n_chunks <= 256                ? 1
+                       : n_chunks <= 2 * kMostThreads ? 2
+                       : n_chunks <= 4 * kMostThreads ? 4
+                                                      : 8;
+  const dim3 block(static_cast<unsigned>(((n_chunks + each - 1) / each + 31) / 32 * 32));
+  const auto kernel = each == 1   ? encode_rows<1, Source>
+                      : each == 2 ? encode_rows<2, Source>
+                      : each == 4 ? encode_rows<4, Source>
+                                  : encode_rows<8, Source>;
+  launch_dependent(kernel, grid, block, 0, stream, source, encoder, static_cast<int>(n_chunks));
+}
+
+bool aligned(const void* data, DType type, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
+         dtype_bytes(type, static_cast<size_t>(stride)) % 16 == 0;
+}
+
+template <class Table>
+__global__ void embed_rows(const int32_t* ids, const int32_t* sampled, const Table* table,
+                           int64_t table_stride, __nv_bfloat16* x, int64_t stride, int64_t cols) {
+  const int64_t t = blockIdx.x;
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  const int32_t id = ids[t] < 0 ? sampled[-1 - ids[t]] : ids[t];
+  const Table* from = table + id * table_stride;
+  for (int64_t c = threadIdx.x; c < cols; c += blockDim.x)
+    x[t * stride + c] = __float2bfloat16_rn(static_cast<float>(from[c]));
+}
+
+// Rows of `words` T each.
+template <class T>
+__global__ void copy_rows(const T* from, int64_t from_stride, const int32_t* rows, T* to, int64_t to_stride,
+                          int64_t words) {
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  const T* source = from + rows[blockIdx.x] * from_stride;
+  for (int64_t i = threadIdx.x; i < words; i += blockDim.x) to[blockIdx.x * to_stride + i] = source[i];
+}
+
+}  // namespace
+
+void embed(const BatchView& batch, const int32_t* sampled, const View& table, const View& x,
+           cudaStream_t stream) {
+  OCTET_CHECK(x.type == DType::kBF16) << "activations are bf16";
+  if (batch.n_tokens == 0) return;
+  const auto run = [&](auto* rows) {
+    using Table = std::remove_pointer_t<decltype(rows)>;
+    launch_dependent(embed_rows<Table>, dim3(static_cast<unsigned>(batch.n_tokens)), dim3(256), 0, stream,
+                     batch.token_ids, sampled, rows, table.stride, x.row<__nv_bfloat16>(0), x.stride, x.cols);
+  };
+  switch (table.type) {
+    case DType::kF32:
+      return run(table.row<const float>(0));
+    case DType::kF16:
+      return run(table.row<const __half>(0));
+    case DType::kBF16:
+      return run(table.row<const __nv_bfloat16>(0));
+    default:
+      OCTET_CHECK(false) << "embedding table of type " << dtype_name(table.type);
+  }
+}
+
+void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out,
+              cudaStream_t stream) {
+  OCTET_CHECK(x.type == DType::kBF16 && (delta == nullptr || delta->type == DType::kBF16))
+      << "activations are bf16";
+  const Norm source{x.row<__nv_bfloat16>(0),
+                    delta != nullptr ? delta->row<const __nv_bfloat16>(0) : nullptr,
+                    gamma,
+                    x.stride,
+                    delta != nullptr ? delta->stride : 0,
+                    x.cols,
+                    eps};
+  const bool fast = aligned(x.data, x.type, x.stride) &&
+                    (delta == nullptr || aligned(delta->data, delta->type, delta->stride));
+  launch(source, fast, out, x.rows, stream);
+}
+
+void quantize(const View& x, const QView& out, cudaStream_t stream) {
+  const bool fast = aligned(x.data, x.type, x.stride);
+  if (x.type == DType::kF32) {
+    launch(Plain<float>{x.row<const float>(0), x.stride}, fast, out, x.rows, stream);
+    return;
+  }
+  OCTET_CHECK(x.type == DType::kBF16) << "quantize takes f32 and bf16, not " << dtype_name(x.type);
+  launch(Plain<__nv_bfloat16>{x.row<const __nv_bfloat16>(0), x.stride}, fast, out, x.rows, stream);
+}
+
+void silu_mul(const View& gate_up, const QView& out, cudaStream_t stream) {
+  OCTET_CHECK(gate_up.type == DType::kBF16) << "activations are bf16";
+  launch(Silu{gate_up.row<const __nv_bfloat16>(0), gate_up.stride, out.cols},
+         aligned(gate_up.data, gate_up.type, gate_up.stride), out, gate_up.rows, stream);
+}
+
+void gather_rows(const View& x, const int32_t* rows, int32_t n_rows, const View& out, cudaStream_t stream) {
+  OCTET_CHECK(x.type == out.type) << dtype_name(x.type) << " and " << dtype_name(out.type);
+  if (n_rows == 0) return;
+  const auto run = [&](auto* from) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
+    const auto words = [&](int64_t n) {
+      return static_cast<int64_t>(dtype_bytes(x.type, static_cast<size_t>(n)) / sizeof(T));
+    };
+    launch_dependent(copy_rows<T>, dim3(static_cast<unsigned>(n_rows)), dim3(256), 0, stream, from,
+                     words(x.stride), rows, static_cast<T*>(out.data), words(out.stride), words(x.cols));
+  };
+  const bool wide = aligned(x.data, x.type, x.stride) && aligned(out.data, out.type, out.stride) &&
+                    aligned(nullptr, x.type, x.cols);
+  if (wide) {
+    run(static_cast<const uint4*>(x.data));
+  } else {
+    run(static_cast<const uint16_t*>(x.data));
+  }
+}
+
+}  // namespace octet::cuda

@@ -1,12 +1,9 @@
 // Linear layers: d[m, n] = (sum over k of a[m, k] w[n, k]) * a_scale[m] * w_scale[n] + bias[n].
 //
-//   GemmPlans plans(policy);                        // at start: tuned, or read from a cache file
-//   gemm(a, w, d, plans.find(...), stream);         // in a step: one launch, no allocation
-//
-// Operands are of one type: fp8 (e4m3), int8 (sums exact in s32), bf16 or f16. What the fast kernels cannot
-// do (k of odd bytes, rows not aligned, operands of two types) is done by a plain one, for which find() and
-// gemm() fall back by themselves. Launches are dependent (device/pdl.h): they read weights before the kernel
-// before them ends, so weights must not be written by the stream's kernels while steps run.
+// Operands are of one type: e4m3, int8 (sums exact in s32), bf16 or f16. What these kernels cannot take (rows
+// that do not begin at multiples of 16 bytes, operands of two types, outliers beside the codes) is for
+// others. A launch is dependent (device/pdl.h) and reads weights before the kernel before it has ended: no
+// kernel of the stream may write them while steps run.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -17,36 +14,34 @@
 namespace octet::cuda {
 
 // TMA's description of a matrix: CUtensorMap, without its header.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
   uint64_t opaque[16];
 };
 
-// A weight in device memory. Made by make_gemm_weights, which describes it to TMA once.
+// A weight in device memory.
 struct GemmWeights {
   QType type = QType::kBF16;
-  int64_t n = 0, k = 0, stride = 0;      // stride in elements: gemm_stride(type, k) for the fast kernels
-  const void* data = nullptr;            // [n, stride], 16-byte aligned
+  int64_t n = 0, k = 0;
+  const void* data = nullptr;            // [n, row_bytes]
+  int64_t row_bytes = 0;                 // a multiple of 16
   const float* scale = nullptr;          // [n], null for 16 bit
   const float* bias = nullptr;           // [n] or null
   const int32_t* column_sums = nullptr;  // [n] sum of a row's codes: int8 whose inputs have a zero point
-  TensorMap map_64{}, map_128{};         // boxes of 64 and of 128 rows
-  bool aligned = false;                  // the maps are there
+  TensorMap map_64{}, map_128{};  // boxes of 64 and of 128 rows by 128 bytes; made by describe_gemm_weights
 };
 
-// Errors: kUnsupported where the driver cannot describe tensors to TMA.
-Result<GemmWeights> make_gemm_weights(QType type, int64_t n, int64_t k, int64_t stride, const void* data,
-                                      const float* scale, const float* bias, const int32_t* column_sums);
-
-// sums[i] = sum over k of codes[i, k]; codes int8 [n, stride] in device memory.
-void column_sums(const int8_t* codes, int64_t n, int64_t k, int64_t stride, int32_t* sums,
+// Once a device, before the first product. Errors: kUnsupported where the driver cannot describe tensors to
+// TMA.
+Status prepare_gemm();
+// Fills in the maps. Errors: kInternal, which would be a mistake of ours.
+Status describe_gemm_weights(GemmWeights& w);
+// sums[i] = sum over k of codes[i, k]; codes int8 [n, row_bytes] in device memory.
+void column_sums(const int8_t* codes, int64_t n, int64_t k, int64_t row_bytes, int32_t* sums,
                  cudaStream_t stream);
 
-// Takes the kernels' shared memory from the driver; once a device, before the first product.
-Status prepare_gemm();
-
-// d f32 or bf16 [a.rows, w.n]. a.type must be w.type for the fast kernels; the plain one also multiplies
-// 16-bit or f32 inputs by 8-bit weights. a.outliers, where there, are added by a second launch: d += outliers
-// . w^T * w_scale.
+// Whether gemm() takes this product.
+bool gemm_takes(const QView& a, const GemmWeights& w);
+// d f32 or bf16 [a.rows, w.n].
 void gemm(const QView& a, const GemmWeights& w, const View& d, const GemmPlan& plan, cudaStream_t stream);
 
 }  // namespace octet::cuda

@@ -22,10 +22,11 @@ struct GemmShape {
 
 class GemmPlans {
  public:
-  explicit GemmPlans(const GemmPolicy& policy) : policy_(policy) {}
+  explicit GemmPlans(bool batch_invariant = false, bool promote = false)
+      : batch_invariant_(batch_invariant), promote_(promote) {}
 
-  // The tuned plan of the bucket that m falls into, else the first candidate.
-  GemmPlan find(const GemmProblem& problem) const;
+  // The tuned plan of the bucket that m falls into, else plan_gemm's.
+  GemmPlan find(QType type, int64_t m, int64_t n, int64_t k) const;
   void set(const GemmShape& shape, int64_t bucket, const GemmPlan& plan, float us);
   bool has(const GemmShape& shape, int64_t bucket) const;
 
@@ -37,20 +38,34 @@ class GemmPlans {
   // "fp8 6144x4096: m<=8 stream 64x8 ... 10.2 us; ..." a line a shape.
   std::vector<std::string> describe() const;
 
-  const GemmPolicy& policy() const { return policy_; }
+  // What candidates are asked for.
+  GemmProblem problem(QType type, int64_t m, int64_t n, int64_t k) const {
+    return {type, m, n, k, batch_invariant_, promote_};
+  }
 
  private:
   struct Entry {
     GemmPlan plan;
     float us = 0;
   };
-  GemmPolicy policy_;
+  std::string mode() const;
+
+  bool batch_invariant_, promote_;
   std::map<std::tuple<QType, int64_t, int64_t, int64_t>, Entry> plans_;  // type, n, k, bucket
 };
 
+// One measurement.
+struct GemmTiming {
+  GemmShape shape;
+  int64_t m = 0;
+  GemmPlan plan;
+  float us = 0;
+};
+
 // Times the candidates of every shape and bucket that `plans` lacks, on memory of its own (freed again),
-// weights rotated so that L2 is cold, launches chained as in a step. Errors: kResourceExhausted, or what a
-// kernel did.
-Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream);
+// weights rotated so that L2 is cold, launches chained as in a step; `all`, where given, gets every
+// measurement. Errors: kResourceExhausted, or what a kernel did.
+Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream,
+                  std::vector<GemmTiming>* all = nullptr);
 
 }  // namespace octet::cuda

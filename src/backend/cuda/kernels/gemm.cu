@@ -1,0 +1,191 @@
+#include <cuda.h>
+
+#include "backend/cuda/device/pdl.h"
+#include "backend/cuda/kernels/gemm.h"
+#include "backend/cuda/kernels/gemm_launch.h"
+#include "backend/cuda/kernels/gemm_stream.cuh"
+#include "base/check.h"
+
+namespace octet::cuda {
+namespace {
+
+// A warp a row.
+__global__ void column_sums_kernel(const int8_t* codes, int64_t n, int64_t k, int64_t row_bytes,
+                                   int32_t* sums) {
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  const int64_t row = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) / 32;
+  if (row >= n) return;
+  int32_t sum = 0;
+  for (int64_t i = threadIdx.x % 32; i < k; i += 32) sum += codes[row * row_bytes + i];
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  if (threadIdx.x % 32 == 0) sums[row] = sum;
+}
+
+using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+// The driver's function, found at run time: nothing links libcuda.
+Encode find_encode() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found{};
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+  return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function)
+                                                                      : nullptr;
+}
+
+Encode encoder() {
+  static const Encode encode = find_encode();
+  return encode;
+}
+
+// Boxes of 128 bytes x box_rows of a matrix of bytes; what is outside reads as zero.
+bool encode_map(TensorMap& map, const void* data, int64_t row_bytes, int64_t rows, int64_t stride_bytes,
+                int32_t box_rows) {
+  const Encode encode = encoder();
+  static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
+  if (encode == nullptr) return false;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride_bytes)};
+  const cuuint32_t box[2] = {128, static_cast<cuuint32_t>(box_rows)}, steps[2] = {1, 1};
+  return encode(reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_UINT8, 2,
+                const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+bool aligned_rows(const void* data, int64_t stride_bytes) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride_bytes % 16 == 0;
+}
+
+const void* entry(QType type, const GemmPlan& plan) {
+  switch (type) {
+    case QType::kFp8:
+      return stream_entry<E4M3>(plan);
+    case QType::kInt8:
+      return stream_entry<S8>(plan);
+    case QType::kBF16:
+      return stream_entry<BF16>(plan);
+    case QType::kF16:
+      return stream_entry<F16>(plan);
+    default:
+      return nullptr;
+  }
+}
+
+void launch(const void* kernel, int64_t blocks, int32_t threads, int64_t shared_bytes, int32_t cluster,
+            void* args, cudaStream_t stream) {
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = cluster > 1 ? 2 : 1;
+  void* list[1] = {args};
+  cudaLaunchKernelExC(&config, kernel, list);
+}
+
+GemmOutput output(const QView& a, const GemmWeights& w, const View& d) {
+  GemmOutput out;
+  out.d = d.data;
+  out.stride = d.stride;
+  out.m = static_cast<int32_t>(a.rows);
+  out.n = static_cast<int32_t>(w.n);
+  out.a_scale = a.scale;
+  out.a_step = a.args.scale == QScale::kToken ? 1 : 0;
+  out.w_scale = w.scale;
+  out.bias = w.bias;
+  out.f32 = d.type == DType::kF32;
+  out.zero_point = a.args.symmetric ? nullptr : a.zero_point;
+  out.column_sums = w.column_sums;
+  out.vectors = aligned_rows(d.data, d.stride * (out.f32 ? 4 : 2));
+  OCTET_CHECK(out.zero_point == nullptr || out.column_sums != nullptr) << "no column sums for a zero point";
+  OCTET_CHECK(d.type == DType::kF32 || d.type == DType::kBF16) << "linear writes no " << dtype_name(d.type);
+  return out;
+}
+
+void launch_stream(const void* kernel, const QView& a, const GemmWeights& w, const TensorMap& tokens,
+                   const GemmOutput& out, const GemmPlan& plan, cudaStream_t stream) {
+  const GemmProblem problem{w.type, a.rows, w.n, w.k};
+  StreamArgs args;
+  args.weights = plan.tile_n == 64 ? w.map_64 : w.map_128;
+  args.tokens = tokens;
+  args.out = out;
+  args.stages = plan.stages;
+  args.split = plan.split_k;
+  args.blocks = static_cast<int32_t>(gemm_blocks(plan, problem));
+  args.blocks_per_split = (args.blocks + plan.split_k - 1) / plan.split_k;
+  args.token_tiles = static_cast<int32_t>((a.rows + plan.tile_m - 1) / plan.tile_m);
+  const int64_t tiles = (w.n + plan.tile_n - 1) / plan.tile_n * args.token_tiles;
+  launch(kernel, tiles * plan.split_k, 2 * plan.tile_n + 32, gemm_shared_bytes(plan), plan.split_k, &args,
+         stream);
+}
+
+}  // namespace
+
+Status prepare_gemm() {
+  constexpr int kShared = 231424;
+  if (encoder() == nullptr)
+    return unsupported("cuda: the driver does not describe tensors to TMA: update it to CUDA 12 or newer");
+  for (const QType type : {QType::kFp8, QType::kInt8, QType::kBF16, QType::kF16}) {
+    for (const bool promote : {false, true}) {
+      for (const int32_t tile_n : {64, 128}) {
+        for (const int32_t tile_m : {8, 16, 32, 64, 128, 256}) {
+          const void* function = entry(type, {tile_n, tile_m, 0, 1, promote});
+          if (function == nullptr) continue;
+          const cudaError_t error =
+              cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+          if (error != cudaSuccess)
+            return unsupported(std::string("cuda: shared memory for products: ") + cudaGetErrorString(error));
+        }
+      }
+    }
+  }
+  return {};
+}
+
+Status describe_gemm_weights(GemmWeights& w) {
+  const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
+  if (aligned_rows(w.data, w.row_bytes) && encode_map(w.map_64, w.data, w.k * bytes, w.n, w.row_bytes, 64) &&
+      encode_map(w.map_128, w.data, w.k * bytes, w.n, w.row_bytes, 128)) {
+    return {};
+  }
+  return internal_error("cuda: a weight of " + std::to_string(w.n) + " x " + std::to_string(w.k) +
+                        " in rows of " + std::to_string(w.row_bytes) + " bytes is nothing for TMA");
+}
+
+void column_sums(const int8_t* codes, int64_t n, int64_t k, int64_t row_bytes, int32_t* sums,
+                 cudaStream_t stream) {
+  constexpr int kWarps = 8;
+  launch_dependent(&column_sums_kernel, dim3(static_cast<unsigned>((n + kWarps - 1) / kWarps)),
+                   dim3(32 * kWarps), 0, stream, codes, n, k, row_bytes, sums);
+}
+
+bool gemm_takes(const QView& a, const GemmWeights& w) {
+  return w.data != nullptr && a.args.type == w.type && a.args.outlier == 0 &&
+         aligned_rows(a.data, a.stride * static_cast<int64_t>(qtype_bytes(w.type)));
+}
+
+void gemm(const QView& a, const GemmWeights& w, const View& d, const GemmPlan& plan, cudaStream_t stream) {
+  if (a.rows == 0) return;
+  OCTET_CHECK(a.cols == w.k && d.cols == w.n && gemm_takes(a, w))
+      << a.cols << " x " << w.k << " into " << d.cols;
+  const GemmOutput out = output(a, w, d);
+  const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
+  const void* kernel = entry(w.type, plan);
+  TensorMap tokens;
+  const bool described = encode_map(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, plan.tile_m);
+  OCTET_CHECK(kernel != nullptr && described)
+      << to_string(plan) << " over rows of " << a.stride * bytes << " bytes";
+  launch_stream(kernel, a, w, tokens, out, plan, stream);
+}
+
+}  // namespace octet::cuda

@@ -1,0 +1,7 @@
+#include "backend/cuda/kernels/gemm_entries.cuh"
+
+namespace octet::cuda {
+
+template const void* stream_entry<F16>(const GemmPlan& plan);
+
+}  // namespace octet::cuda

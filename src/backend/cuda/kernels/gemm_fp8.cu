@@ -1,0 +1,7 @@
+#include "backend/cuda/kernels/gemm_entries.cuh"
+
+namespace octet::cuda {
+
+template const void* stream_entry<E4M3>(const GemmPlan& plan);
+
+}  // namespace octet::cuda

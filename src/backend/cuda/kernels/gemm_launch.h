@@ -1,0 +1,14 @@
+// From a plan to a kernel of one operand type; a file a type, so that they compile side by side.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "backend/cuda/kernels/gemm_plan.h"
+
+namespace octet::cuda {
+
+// The kernel of a plan, or null where this type has none.
+template <class Type>
+const void* stream_entry(const GemmPlan& plan);
+
+}  // namespace octet::cuda

@@ -242,8 +242,8 @@ struct DeviceQuantized {
         codes(ops, std::vector<uint8_t>(n_rows * stride * qtype_bytes(form.type), kFill)),
         scales(ops, std::vector<float>(n_rows, form.type == QType::kFp8 ? 0.0043f : 0.0171f)),
         zero_point(ops, std::vector<int32_t>(1, -37)),
-        outliers(ops, std::vector<uint16_t>(form.outlier > 0 ? n_rows * stride : 0, kFill)),
-        outlier_count(ops, std::vector<int32_t>(form.outlier > 0 ? n_rows : 0, -1)) {}
+        outliers(ops, std::vector<uint16_t>(form.outlier > 0 ? n_rows * stride : 1, kFill)),
+        outlier_count(ops, std::vector<int32_t>(form.outlier > 0 ? n_rows : 1, -1)) {}
   QView view() const {
     return {codes.data(),
             args,

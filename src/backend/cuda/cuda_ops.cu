@@ -6,6 +6,7 @@
 #include "backend/cuda/devices.h"
 #include "backend/cuda/kernels/attention.h"
 #include "backend/cuda/kernels/attention_limits.h"
+#include "backend/cuda/kernels/gemm.h"
 #include "backend/cuda/kernels/kv_layout.h"
 #include "backend/cuda/kernels/rope.h"
 #include "backend/cuda/kernels/rows.h"
@@ -222,7 +223,7 @@ Status CudaOps::reserve(const OpsLimits& limits) {
 Result<std::unique_ptr<PackedLinear>> CudaOps::pack(const LinearWeights& weights) {
   use();
   OCTET_RETURN_IF_ERROR(check_scheme(weights.scheme));
-  auto packed = std::make_unique<CudaLinear>();
+  auto packed = std::make_unique<CudaLinear>(options_.batch_invariant);
   OCTET_RETURN_IF_ERROR(packed->load(weights, *this, uploader_, stream_));
   check("pack");
   OCTET_RETURN_IF_ERROR(fault_.status());
@@ -267,6 +268,7 @@ void CudaOps::run(const BatchView& batch, const std::function<void(const BatchVi
 
 Result<std::unique_ptr<Ops>> make_ops(const CudaOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const CudaDevice device, use_device(options.device));
+  OCTET_RETURN_IF_ERROR(prepare_gemm());
   return std::unique_ptr<Ops>(std::make_unique<CudaOps>(device, options));
 }
 

@@ -37,7 +37,10 @@ Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, cu
   const size_t codes_bytes = aligned(static_cast<size_t>(n * weight_.row_bytes));
   const size_t scale_bytes = aligned(n_scales * sizeof(float));
   const size_t bias_bytes = w.bias != nullptr ? static_cast<size_t>(n) * sizeof(float) : 0;
-  OCTET_ASSIGN_OR_RETURN(memory_, ops.allocate(codes_bytes + scale_bytes + bias_bytes));
+  // What the zero point of asymmetric inputs is multiplied by.
+  const bool sums = w.scheme.weight.type == QType::kInt8 && !w.scheme.input.symmetric;
+  const size_t sums_bytes = sums ? static_cast<size_t>(n) * sizeof(int32_t) : 0;
+  OCTET_ASSIGN_OR_RETURN(memory_, ops.allocate(codes_bytes + scale_bytes + aligned(bias_bytes) + sums_bytes));
   bytes = memory_.bytes();
 
   auto* codes = memory_.as<uint8_t>();
@@ -49,14 +52,39 @@ Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, cu
     weight_.bias = bias;
     OCTET_RETURN_IF_ERROR(status_of(uploader.copy(bias, w.bias, bias_bytes)));
   }
-  if (!w.values.empty()) return load_values(w, ops, codes, scale, uploader, stream);
+  auto* column_sums =
+      sums ? reinterpret_cast<int32_t*>(codes + codes_bytes + scale_bytes + aligned(bias_bytes)) : nullptr;
+  if (!w.values.empty()) {
+    OCTET_RETURN_IF_ERROR(load_values(w, ops, codes, scale, uploader, stream));
+    return describe(column_sums, stream);
+  }
   if (one_scale) {
     const std::vector<float> spread(n_scales, w.scale[0]);
     OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, spread.data(), n_scales * sizeof(float))));
   } else if (n_scales > 0) {
     OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, w.scale, n_scales * sizeof(float))));
   }
-  return load_codes(w, codes, uploader, stream);
+  OCTET_RETURN_IF_ERROR(load_codes(w, codes, uploader, stream));
+  return describe(column_sums, stream);
+}
+
+Status CudaLinear::describe(int32_t* sums, cudaStream_t stream) {
+  const QType type = weight_.args.type;
+  const bool takes =
+      type == QType::kInt8 || type == QType::kFp8 || type == QType::kBF16 || type == QType::kF16;
+  if (!takes || weight_.args.scale == QScale::kGroup) return {};
+  gemm_.type = type;
+  gemm_.n = n;
+  gemm_.k = k;
+  gemm_.data = weight_.codes;
+  gemm_.row_bytes = weight_.row_bytes;
+  gemm_.scale = weight_.scale;
+  gemm_.bias = weight_.bias;
+  gemm_.column_sums = sums;
+  if (sums != nullptr) {
+    column_sums(reinterpret_cast<const int8_t*>(weight_.codes), n, k, weight_.row_bytes, sums, stream);
+  }
+  return describe_gemm_weights(gemm_);
 }
 
 Status CudaLinear::load_codes(const LinearWeights& w, uint8_t* codes, Uploader& uploader,
@@ -91,7 +119,8 @@ Status CudaLinear::load_values(const LinearWeights& w, Ops& ops, uint8_t* codes,
 }
 
 void CudaLinear::multiply(const QView& a, const View& d, cudaStream_t stream) const {
-  generic_linear(a, weight_, d, stream);
+  if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, stream);
+  gemm(a, gemm_, d, plan_gemm({gemm_.type, a.rows, n, k, batch_invariant_}), stream);
 }
 
 }  // namespace octet::cuda

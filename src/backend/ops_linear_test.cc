@@ -63,7 +63,26 @@ struct QuantizedWeight {
   }
 };
 
-void check_linear(Ops& ops, const LinearCase& c, DType result, int64_t m, int64_t n, int64_t k) {
+// What a tensor core loses that adds 32 products and the sum before them after aligning all to the largest:
+// up to `unit` of that one for each. `product(e)`: the products, in order.
+template <class Product>
+double aligned_sum_error(int64_t k, double unit, const Product& product) {
+  constexpr int64_t kStep = 32;
+  double error = 0, sum = 0;
+  for (int64_t begin = 0; begin < k; begin += kStep) {
+    double largest = std::abs(sum);
+    for (int64_t e = begin; e < std::min(begin + kStep, k); ++e) {
+      sum += product(e);
+      largest = std::max({largest, std::abs(product(e)), std::abs(sum)});
+    }
+    error += static_cast<double>(kStep + 1) * unit * largest;
+  }
+  return error;
+}
+
+// fp8_sum_unit: see TestBackend.
+void check_linear(Ops& ops, const LinearCase& c, DType result, double fp8_sum_unit, int64_t m, int64_t n,
+                  int64_t k) {
   const auto reference = make_reference_ops();
   const std::vector<float> x = stored(ops, random_values(m * k, 6)), bias = random_values(n, 8);
   const QuantizedWeight weight(c.weight, n, k, random_values(n * k, 7));
@@ -93,13 +112,16 @@ void check_linear(Ops& ops, const LinearCase& c, DType result, int64_t m, int64_
   const double roundings = exact_sum ? 5 : static_cast<double>(k) + 8;
   const auto bound = [&](size_t i) {
     const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
-    double magnitude = 0;
-    for (int64_t e = 0; e < k; ++e) {
+    const auto product = [&](int64_t e) {
       const double input =
           double{decode_unscaled(a.view(), r, e)} * row_scale(a.view(), r) + decode_outlier(a.view(), r, e);
-      magnitude += std::abs(input * weight.value(j, e));
-    }
-    const double error = roundings * kUnit * (magnitude + std::abs(bias[j]));
+      return input * weight.value(j, e);
+    };
+    double magnitude = 0;
+    for (int64_t e = 0; e < k; ++e) magnitude += std::abs(product(e));
+    double error = roundings * kUnit * (magnitude + std::abs(bias[j]));
+    if (c.input.type == QType::kFp8 && c.weight.type == QType::kFp8)
+      error += aligned_sum_error(k, fp8_sum_unit, product);
     return error + storing_error(result, std::abs(truth[i]) + error);
   };
   expect_close(actual, truth, bound,
@@ -111,12 +133,13 @@ TEST_P(LinearOps, AgreesWithTheReference) {
   const auto ops = make();
   for (const DType result : std::set<DType>{ops->info().activation, DType::kF32}) {
     for (const LinearCase& c : linear_cases()) {
-      check_linear(*ops, c, result, 1, 5, 16);
-      check_linear(*ops, c, result, 3, 33, 72);
-      check_linear(*ops, c, result, 13, 64, 128);
-      check_linear(*ops, c, result, 40, 100, 200);
-      check_linear(*ops, c, result, 2, 40, 333);
-      check_linear(*ops, c, result, 9, 50, 1411);  // several blocks of k, a last group of 3 columns
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 1, 5, 16);
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 3, 33, 72);
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 13, 64, 128);
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 40, 100, 200);
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 2, 40, 333);
+      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 9, 50,
+                   1411);  // several blocks of k, a last group of 3 columns
     }
   }
 }

@@ -35,6 +35,7 @@ struct TestBackend {
   bool batch_invariant = true;  // in every op and form
   bool fast_exp = false;        // SiLU's exponential is off by 2 |x| + 12 units
   bool aligned_rows = false;    // rows of test data begin at multiples of 16 bytes
+  double fp8_sum_unit = 0;  // sums of fp8 products keep so much of their largest addend: 0 for float's own
 };
 
 // Why there is no CUDA device to test; empty: there is one.
@@ -71,7 +72,8 @@ inline std::vector<TestBackend> test_backends() {
                         .bf16_attention = true,
                         .batch_invariant = aligned,
                         .fast_exp = true,
-                        .aligned_rows = aligned});
+                        .aligned_rows = aligned,
+                        .fp8_sum_unit = 0x1p-13});
   }
   return backends;
 }

@@ -84,6 +84,9 @@ Status CudaLinear::describe(int32_t* sums, cudaStream_t stream) {
   if (sums != nullptr) {
     column_sums(reinterpret_cast<const int8_t*>(weight_.codes), n, k, weight_.row_bytes, sums, stream);
   }
+  for (const int64_t tokens : gemm_buckets(kMostPlannedTokens)) {
+    plans_.push_back(plan_gemm({type, tokens, n, k, batch_invariant_}));
+  }
   return describe_gemm_weights(gemm_);
 }
 
@@ -120,7 +123,9 @@ Status CudaLinear::load_values(const LinearWeights& w, Ops& ops, uint8_t* codes,
 
 void CudaLinear::multiply(const QView& a, const View& d, cudaStream_t stream) const {
   if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, stream);
-  gemm(a, gemm_, d, plan_gemm({gemm_.type, a.rows, n, k, batch_invariant_}), stream);
+  size_t bucket = 0;
+  for (int64_t tokens = 8; tokens < a.rows && bucket + 1 < plans_.size(); tokens *= 2) ++bucket;
+  gemm(a, gemm_, d, plans_[bucket], stream);
 }
 
 }  // namespace octet::cuda

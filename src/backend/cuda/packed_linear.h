@@ -1,11 +1,16 @@
 // A linear layer's weight on the device, and which kernel multiplies by it.
 #pragma once
 
+#include <vector>
+
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/kernels/gemm.h"
 #include "backend/cuda/kernels/linear.h"
 
 namespace octet::cuda {
+
+// Steps of more tokens have the plan of these.
+inline constexpr int64_t kMostPlannedTokens = 16384;
 
 class CudaLinear final : public PackedLinear {
  public:
@@ -25,7 +30,8 @@ class CudaLinear final : public PackedLinear {
   bool batch_invariant_;
   Buffer memory_;
   DeviceWeight weight_;
-  GemmWeights gemm_;  // the same for the tensor cores; no data where they cannot take it
+  GemmWeights gemm_;             // the same for the tensor cores; no data where they cannot take it
+  std::vector<GemmPlan> plans_;  // by number of tokens: gemm_buckets(kMostPlannedTokens)
 };
 
 }  // namespace octet::cuda

@@ -1,8 +1,10 @@
 // A step of running sequences takes no memory: operator new counts, thread by thread, and the loop is watched
 // from inside the model's step.
+#include <atomic>
 #include <cstdlib>
 #include <future>
 #include <new>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -56,7 +58,11 @@ TEST(Allocation, AStepOfDecodesTakesNoMemory) {
   auto executor = std::make_unique<fake::FakeExecutor>(limits);
   std::vector<int64_t> counts;
   counts.reserve(10'000);
-  executor->during_step = [&counts] { counts.push_back(n_allocations); };
+  std::atomic<bool> submitted{false};
+  executor->during_step = [&] {
+    while (!submitted) std::this_thread::yield();  // the first step waits for the last request
+    counts.push_back(n_allocations);
+  };
   auto engine = Engine::create(std::move(executor), {.max_batch = kBatch, .max_step_tokens = 64});
   ASSERT_TRUE(engine.ok());
 
@@ -78,6 +84,7 @@ TEST(Allocation, AStepOfDecodesTakesNoMemory) {
     };
     ASSERT_TRUE((*engine)->submit(std::move(request)).ok());
   }
+  submitted = true;
   done.get_future().wait();
   engine->reset();
 

@@ -249,7 +249,8 @@ TEST_F(Streaming, SignalsDrainAndThenStop) {
     ended = true;
   });
   std::this_thread::sleep_for(milliseconds(100));  // until it listens for signals
-  kill(getpid(), SIGTERM);
+  // To the thread that listens: a handler on another one reads what that thread wrote without a lock.
+  pthread_kill(runner.native_handle(), SIGTERM);
   EXPECT_TRUE(eventually([&] {
     try {
       return get("/health").status == 503;
@@ -258,7 +259,7 @@ TEST_F(Streaming, SignalsDrainAndThenStop) {
     }
   }));
   EXPECT_FALSE(ended);
-  kill(getpid(), SIGTERM);
+  pthread_kill(runner.native_handle(), SIGTERM);
   runner.join();
   EXPECT_EQ(engine_->n_cancelled, 1);
 }

@@ -151,7 +151,11 @@ Status parse_template(const Json& json, TokenizerParts* parts) {
       ++n_texts;
       continue;
     }
-    const auto name = json_string(item["SpecialToken"].value(), "id");
+    Json special;
+    if (item["SpecialToken"].get(special)) {
+      return corrupt("TemplateProcessing: expected 'Sequence' or 'SpecialToken' in every item of 'single'");
+    }
+    const auto name = json_string(special, "id");
     simdjson::dom::array ids;
     if (!name || json["special_tokens"][*name]["ids"].get(ids)) {
       return corrupt("TemplateProcessing: a special token of 'single' is not in 'special_tokens'");

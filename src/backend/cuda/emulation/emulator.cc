@@ -35,6 +35,9 @@ struct Machine {
   Barrier barriers[16];
   std::vector<std::function<void()>> pending;
   uint64_t moves = 0;
+  unsigned slowness = 3;  // copies take so many rounds of the threads, about
+  int held_warp = -1;     // does not run for a while
+  unsigned held_rounds = 0;
   std::mt19937 random{1};
 };
 Machine machine;
@@ -83,7 +86,7 @@ void prepare(Fiber& fiber, int index) {
 }
 
 void act_late(bool stuck) {
-  if (machine.pending.empty() || !(stuck || machine.random() % 3 == 0)) return;
+  if (machine.pending.empty() || !(stuck || machine.random() % machine.slowness == 0)) return;
   const size_t i = machine.random() % machine.pending.size();
   const auto action = std::move(machine.pending[i]);
   machine.pending.erase(machine.pending.begin() + static_cast<ptrdiff_t>(i));
@@ -91,18 +94,31 @@ void act_late(bool stuck) {
   moved();
 }
 
+// Now and then a warp falls behind the others.
+void hold_a_warp(int n) {
+  if (machine.held_rounds > 0 && --machine.held_rounds > 0) return;
+  machine.held_warp = -1;
+  if (machine.random() % 100 != 0) return;
+  machine.held_warp = static_cast<int>(machine.random() % static_cast<unsigned>((n + 31) / 32));
+  machine.held_rounds = machine.random() % 2000;
+}
+
 void run_block(int n) {
+  constexpr unsigned kSlowness[] = {3, 50, 1000};
+  machine.slowness = kSlowness[machine.random() % 3];
   for (Warp& warp : machine.warps) warp.arrived = 0;
   for (Barrier& barrier : machine.barriers) barrier.arrived = 0;
   for (int i = 0; i < n; ++i) prepare(machine.fibers[i], i);
   uint64_t seen = machine.moves;
   for (int idle = 0; idle < kPatience; ++idle) {
     bool alive = false;
+    hold_a_warp(n);
     const int start = static_cast<int>(machine.random() % static_cast<unsigned>(n));
     for (int i = 0; i < n; ++i) {
       Fiber& fiber = machine.fibers[(start + i) % n];
       if (fiber.done) continue;
       alive = true;
+      if (fiber.place.index / 32 == machine.held_warp) continue;
       machine.current = &fiber;
       octet_switch_fiber(&machine.scheduler, fiber.stack_pointer);
     }
@@ -111,7 +127,7 @@ void run_block(int n) {
       if (!machine.pending.empty()) fail("a block ended while its copies were under way");
       return;
     }
-    if (machine.moves != seen) idle = 0;
+    if (machine.moves != seen || machine.held_warp >= 0) idle = 0;
     seen = machine.moves;
   }
   fail("no thread of a block gets on");

@@ -321,6 +321,7 @@ int run(bool small) {
       {heads(9, 3, 64, 50), {{0, 50}, {160, 1}, {100, 30}}, 16},
       {heads(2, 1, 10), {{0, 33}, {20, 1}}},
       {heads(12, 1, 96), {{0, 3}, {130, 1}}, 32},
+      {heads(2, 1, 64), {{6000, 1}}},  // a ring that goes around while warps fall behind
   };
   for (const Case& c : small ? small_cases : cases) check_case(c, small);
   Case many{heads(32, 8, 128), {}};

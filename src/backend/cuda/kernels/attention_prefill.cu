@@ -33,6 +33,7 @@ struct Rows {
 
   float out[kOut];
   float largest[2], sum[2], scale[2];  // largest: of the scores before scaling
+  float origin[2];                     // the same after it
   int32_t position[2];                 // keys up to it are seen
 
   // scores -> weights under the new maximum; returns what earlier results shrink by.
@@ -58,8 +59,11 @@ struct Rows {
       for (int i = 0; i < 64; i += 4) top = fmaxf(top, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      const float origin = top == -INFINITY ? 0.0f : top * scale[r];
-      shrink[r] = exp2_approx(largest[r] * scale[r] - origin);
+      // A rounded product of its own: were it fused into the differences, an unchanged maximum would not give
+      // a factor of exactly 1, and tiles that a row does not see would change its bits.
+      const float next = __fmul_rn(top, scale[r]), used = top == -INFINITY ? 0.0f : next;
+      shrink[r] = exp2_approx(origin[r] - used);
+      origin[r] = next;
       largest[r] = top;
       float total = 0;
 #pragma unroll
@@ -67,7 +71,7 @@ struct Rows {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           float& x = s[i + 2 * r + j];
-          x = exp2_approx(fmaf(x, scale[r], -origin));
+          x = exp2_approx(fmaf(x, scale[r], -used));
           total += x;
         }
       }
@@ -329,7 +333,7 @@ __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
         const int32_t row = min(first_row + lane / 4 + 8 * r, item.n_rows - 1);
         rows.position[r] = item.position + row / a.group;
         rows.scale[r] = shared.row_scale(buffer)[first_row + lane / 4 + 8 * r];
-        rows.largest[r] = -INFINITY;
+        rows.largest[r] = rows.origin[r] = -INFINITY;
         rows.sum[r] = 0;
       }
       attend<S, kDim>(a, shared, item, shared_address(shared.query(buffer)) + group * 64 * 128, count, rows);

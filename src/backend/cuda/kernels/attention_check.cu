@@ -344,5 +344,6 @@ int run(bool small) {
 }  // namespace octet::cuda::check
 
 int main(int argc, char** argv) {
+  if (!octet::cuda::check::has_device()) return 0;
   return octet::cuda::check::run(argc > 1 && std::strcmp(argv[1], "--small") == 0);
 }

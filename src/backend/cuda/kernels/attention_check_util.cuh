@@ -33,6 +33,14 @@ inline void finish(const char* what) {
   succeed(cudaDeviceSynchronize(), what);
 }
 
+// Says so where there is no GPU to check on.
+inline bool has_device() {
+  int n = 0;
+  if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0) return true;
+  std::printf("skipped: there is no GPU\n");
+  return false;
+}
+
 template <class T>
 class Array {
  public:

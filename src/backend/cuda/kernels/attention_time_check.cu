@@ -253,5 +253,6 @@ int run(const char* file) {
 }  // namespace octet::cuda::check
 
 int main(int argc, char** argv) {
+  if (!octet::cuda::check::has_device()) return 0;
   return octet::cuda::check::run(argc > 1 ? argv[1] : nullptr);
 }

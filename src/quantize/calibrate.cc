@@ -127,6 +127,14 @@ class Calibrator {
     return fold(layer, kind, consumers, constraint, report);
   }
 
+  // Held-back data is little: an input that was unsafe in most layers is not trusted where it happens to
+  // pass.
+  bool rarely_safe(InputKind kind) const {
+    constexpr int32_t kEnoughLayers = 4;
+    const auto i = static_cast<size_t>(kind);
+    return static_inputs_[i] >= kEnoughLayers && 2 * fallbacks_[i] > static_inputs_[i];
+  }
+
   // One scale for all that read the input statically; where it does not do well on what it has not seen, they
   // all become dynamic.
   Status fix_input_scale(int32_t layer, InputKind kind, const Consumers& consumers,
@@ -134,6 +142,7 @@ class Calibrator {
     const std::vector<float>& s = report->smoothing.s;
     const TrialRows held_back = pick_rows(observed, seen_, observed.rows, trial_rows_);
     std::optional<TrialRows> seen;
+    ValueRange range;
     for (size_t i = 0; i < consumers.modules.size(); ++i) {
       const QuantScheme& scheme = schemes_.at(consumers.modules[i]);
       if (!scheme.static_input()) continue;
@@ -141,8 +150,13 @@ class Calibrator {
         seen = pick_rows(observed, 0, seen_, kObservedRows);
         for (size_t at = 0; at < seen->values.size() && !s.empty(); ++at)
           seen->values[at] /= s[at % s.size()];
+        const auto extremes = observed.extremes(seen_);
+        for (size_t c = 0; c < extremes.low.size(); ++c) {
+          range.low = std::min(range.low, extremes.low[c] / (s.empty() ? 1.0f : s[c]));
+          range.high = std::max(range.high, extremes.high[c] / (s.empty() ? 1.0f : s[c]));
+        }
       }
-      const StaticScale chosen = choose_static_scale(*seen, scheme.input, options_.observer);
+      const StaticScale chosen = choose_static_scale(*seen, range, scheme.input, options_.observer);
       ModuleRecipe& recipe = result_.recipe.modules[consumers.modules[i]];
       OCTET_ASSIGN_OR_RETURN(const auto weight, scaled_weight(checkpoint_, consumers.modules[i], recipe));
       HostLinear linear = quantize_weight(weight, consumers.k, scheme);
@@ -151,9 +165,13 @@ class Calibrator {
       OCTET_ASSIGN_OR_RETURN(const auto check,
                              check_static_scale(ops_, held_back, s, linear, unscaled(weight, s)));
       if (report->fallback.empty()) report->fallback = why_unsafe(check);
+      if (report->fallback.empty() && rarely_safe(kind))
+        report->fallback = "in most layers before, it was not safe";
       if (!report->check || check.worst_token > report->check->worst_token) report->check = check;
     }
+    if (report->check) ++static_inputs_[static_cast<size_t>(kind)];
     if (report->fallback.empty()) return {};
+    ++fallbacks_[static_cast<size_t>(kind)];
     if (options_.strict_static) {
       return invalid_argument(input_name(layer, kind) + " cannot be static: " + report->fallback +
                               " on held-back data; leave out --strict-static, or --exclude it");
@@ -272,6 +290,7 @@ class Calibrator {
   std::map<std::string, QuantScheme> schemes_;  // static ones may become dynamic on the way
   const CalibrationOptions& options_;
   ThreadPool pool_;
+  int32_t static_inputs_[kLayerInputs + 1] = {}, fallbacks_[kLayerInputs + 1] = {};  // by InputKind, so far
   Calibration result_;
   int64_t trial_rows_ = 0, seen_ = 0;  // tokens [0, seen_) choose, the rest checks
 };

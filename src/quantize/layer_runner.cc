@@ -123,12 +123,23 @@ void ObservedRows::read(int64_t row, float* out) const {
   for (int64_t c = 0; c < cols; ++c) out[c] = to_f32(type, from[c]);
 }
 
-std::vector<float> ObservedRows::absmax(int64_t end) const {
-  std::vector<float> most(static_cast<size_t>(cols)), row(most.size());
+ObservedRows::Extremes ObservedRows::extremes(int64_t end) const {
+  Extremes all{std::vector<float>(static_cast<size_t>(cols)), std::vector<float>(static_cast<size_t>(cols))};
+  std::vector<float> row(static_cast<size_t>(cols));
   for (int64_t r = 0; r < end; ++r) {
     read(r, row.data());
-    for (size_t c = 0; c < row.size(); ++c) most[c] = std::max(most[c], std::fabs(row[c]));
+    for (size_t c = 0; c < row.size(); ++c) {
+      all.low[c] = std::min(all.low[c], row[c]);
+      all.high[c] = std::max(all.high[c], row[c]);
+    }
   }
+  return all;
+}
+
+std::vector<float> ObservedRows::absmax(int64_t end) const {
+  const Extremes all = extremes(end);
+  std::vector<float> most(all.low.size());
+  for (size_t c = 0; c < most.size(); ++c) most[c] = std::max(-all.low[c], all.high[c]);
   return most;
 }
 

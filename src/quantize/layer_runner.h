@@ -33,6 +33,11 @@ struct ObservedRows {
   void read(int64_t row, float* out) const;  // [cols]
   // max |x| over the rows [0, end), by column.
   std::vector<float> absmax(int64_t end) const;
+  // The least and the largest value over the same, by column; 0 is always between them.
+  struct Extremes {
+    std::vector<float> low, high;  // [cols]
+  };
+  Extremes extremes(int64_t end) const;
   // (mean |x|^p)^(1/p) over the same, by column.
   std::vector<float> power_mean(int64_t end, int p) const;
 };

@@ -14,22 +14,14 @@ namespace {
 constexpr size_t kMostValues = size_t{1} << 18;  // that the mse observer looks at
 constexpr int kClipSteps = 40;                   // a quarter of an octave each
 
-// The range that a scale has to cover: of symmetric inputs [-high, high].
-struct Range {
-  float low = 0, high = 0;
-};
-
-Range whole_range(const TrialRows& rows, bool symmetric) {
-  Range range;
-  for (const float v : rows.values) {
-    range.low = std::min(range.low, v);
-    range.high = std::max(range.high, v);
-  }
-  if (symmetric) range = {-std::max(-range.low, range.high), std::max(-range.low, range.high)};
-  return range;
+// Around 0 where the input has no zero point.
+ValueRange covered(const ValueRange& range, bool symmetric) {
+  if (!symmetric) return range;
+  const float most = std::max(-range.low, range.high);
+  return {-most, most};
 }
 
-StaticScale scale_for(const Range& range, const QuantArgs& input) {
+StaticScale scale_for(const ValueRange& range, const QuantArgs& input) {
   if (input.symmetric) return {weight_scale(range.high, input.type), 0};
   // -128 to 127, 0 exactly on a code.
   const float scale = weight_scale((range.high - range.low) * (kInt8Max / 255.0f), input.type);
@@ -43,8 +35,7 @@ float through_grid(float x, const StaticScale& s, const QuantArgs& input) {
   return s.scale * (std::clamp(std::nearbyintf(x / s.scale) + zero, low, 127.0f) - zero);
 }
 
-StaticScale least_squares(const TrialRows& rows, const QuantArgs& input) {
-  const Range whole = whole_range(rows, input.symmetric);
+StaticScale least_squares(const TrialRows& rows, const ValueRange& whole, const QuantArgs& input) {
   const auto cols = static_cast<size_t>(rows.cols);
   std::vector<double> weight(static_cast<size_t>(rows.rows));
   for (size_t r = 0; r < weight.size(); ++r) {
@@ -93,9 +84,11 @@ Result<Observer> parse_observer(const std::string& text) {
                           "': expected absmax, mse, percentile or percentile:99.9 (above 50)");
 }
 
-StaticScale choose_static_scale(const TrialRows& rows, const QuantArgs& input, const Observer& observer) {
-  if (observer.kind == Observer::kMse) return least_squares(rows, input);
-  if (observer.kind == Observer::kAbsmax) return scale_for(whole_range(rows, input.symmetric), input);
+StaticScale choose_static_scale(const TrialRows& rows, const ValueRange& range, const QuantArgs& input,
+                                const Observer& observer) {
+  const ValueRange whole = covered(range, input.symmetric);
+  if (observer.kind == Observer::kMse) return least_squares(rows, whole, input);
+  if (observer.kind == Observer::kAbsmax) return scale_for(whole, input);
   std::vector<float> values = rows.values;
   const auto quantile = [&](double share) {
     const auto at = static_cast<ptrdiff_t>(std::llround(share * static_cast<double>(values.size() - 1)));

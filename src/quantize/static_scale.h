@@ -25,8 +25,13 @@ struct StaticScale {
   float scale = 1;
   int32_t zero_point = 0;  // where the input has one
 };
-// `rows`: the input divided by its smoothing, [rows, cols].
-StaticScale choose_static_scale(const TrialRows& rows, const QuantArgs& input, const Observer& observer);
+// The least and the largest value of all tokens.
+struct ValueRange {
+  float low = 0, high = 0;
+};
+// `rows`: some of the input's tokens, `range`: that of all, both divided by its smoothing.
+StaticScale choose_static_scale(const TrialRows& rows, const ValueRange& range, const QuantArgs& input,
+                                const Observer& observer);
 
 // How a static scale does on tokens that it was not chosen on.
 struct StaticCheck {

@@ -1,5 +1,6 @@
 #include "quantize/static_scale.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -30,22 +31,28 @@ TrialRows rows_with_an_outlier() {
   return rows;
 }
 
+ValueRange range_of(const TrialRows& rows) {
+  return {*std::min_element(rows.values.begin(), rows.values.end()),
+          *std::max_element(rows.values.begin(), rows.values.end())};
+}
+
 TEST(StaticScale, ObserversSeeDifferentRanges) {
   const TrialRows rows = rows_with_an_outlier();
-  const float all = choose_static_scale(rows, kSymmetric, {Observer::kAbsmax}).scale;
+  const float all = choose_static_scale(rows, range_of(rows), kSymmetric, {Observer::kAbsmax}).scale;
   EXPECT_GE(all * 127, 100);
   EXPECT_LE(all * 127, 101);
-  const float most = choose_static_scale(rows, kSymmetric, {Observer::kPercentile, 99.8}).scale;
+  const float most =
+      choose_static_scale(rows, range_of(rows), kSymmetric, {Observer::kPercentile, 99.8}).scale;
   EXPECT_NEAR(most * 127, 2, 0.05);
-  const float least_error = choose_static_scale(rows, kSymmetric, {Observer::kMse}).scale;
+  const float least_error = choose_static_scale(rows, range_of(rows), kSymmetric, {Observer::kMse}).scale;
   EXPECT_LT(least_error, all);
-  EXPECT_GE(choose_static_scale(rows, kFp8, {Observer::kAbsmax}).scale * 448, 100);
+  EXPECT_GE(choose_static_scale(rows, range_of(rows), kFp8, {Observer::kAbsmax}).scale * 448, 100);
 }
 
 TEST(StaticScale, ZeroPointsPutZeroOnACode) {
   TrialRows rows = rows_with_an_outlier();
   rows.values[123] = 2;
-  const StaticScale s = choose_static_scale(rows, kAsymmetric, {Observer::kAbsmax});
+  const StaticScale s = choose_static_scale(rows, range_of(rows), kAsymmetric, {Observer::kAbsmax});
   EXPECT_NEAR(s.scale * 255, 3, 0.05);
   EXPECT_NEAR(s.zero_point, -128 + 85, 1);
 }

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-COMMANDS = [["quantize"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
+COMMANDS = [["quantize"], ["plant"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
             ["bench", "latency"], ["bench", "sweep"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
             ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["devices"], ["completion"]]
 GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]

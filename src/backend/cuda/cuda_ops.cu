@@ -240,11 +240,10 @@ BatchView CudaOps::stage(const ForwardBatch& batch) {
   plan_ = {};
   plan_.batch_invariant = options_.batch_invariant;
   if (!sizes_.decodes || options_.batch_invariant) {
-    const auto tiles = plan_prefill(batch, limits_.attention, options_.batch_invariant, &plan_.has_decodes);
-    plan_.tiles = reinterpret_cast<PrefillTile*>(device + bytes);
-    plan_.n_tiles = static_cast<int32_t>(tiles.size());
-    std::copy(tiles.begin(), tiles.end(), reinterpret_cast<PrefillTile*>(host + bytes));
-    bytes += tiles.size() * sizeof(PrefillTile);
+    plan_.tiles = reinterpret_cast<const PrefillTile*>(device + bytes);
+    plan_.n_tiles = plan_prefill(batch, limits_.attention, options_.batch_invariant,
+                                 reinterpret_cast<PrefillTile*>(host + bytes), &plan_.has_decodes);
+    bytes += static_cast<size_t>(plan_.n_tiles) * sizeof(PrefillTile);
   }
   fault_.check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "copying a batch");
   staging_.end(stream_);
@@ -269,6 +268,7 @@ void CudaOps::run(const BatchView& batch, const std::function<void(const BatchVi
 Result<std::unique_ptr<Ops>> make_ops(const CudaOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const CudaDevice device, use_device(options.device));
   OCTET_RETURN_IF_ERROR(prepare_gemm());
+  OCTET_RETURN_IF_ERROR(prepare_attention());
   return std::unique_ptr<Ops>(std::make_unique<CudaOps>(device, options));
 }
 

@@ -73,6 +73,16 @@ __device__ __forceinline__ void bulk_copy(uint32_t shared, const void* global, u
       : "memory");
 }
 
+// 16 bytes to shared memory, some time before this thread's await_copies returns; zeros where not `exists`.
+__device__ __forceinline__ void copy_async(uint32_t shared, const void* global, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared),
+               "l"(__cvta_generic_to_global(global)), "r"(exists ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void await_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 // Shared memory that this thread wrote by ordinary stores, made visible to copies and tensor cores (then a
 // barrier).
 __device__ __forceinline__ void async_proxy_fence() {

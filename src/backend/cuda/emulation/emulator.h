@@ -127,6 +127,12 @@ inline float __uint_as_float(unsigned x) {
 inline float __log2f(float x) {
   return std::log2(x);
 }
+inline float __expf(float x) {
+  return std::exp(x);
+}
+inline float __fdividef(float a, float b) {
+  return a / b;
+}
 inline float __fmul_rn(float a, float b) {
   return a * b;
 }

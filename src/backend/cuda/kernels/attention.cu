@@ -3,6 +3,7 @@
 #include "backend/cuda/kernels/attention.h"
 #include "backend/cuda/kernels/attention_decode.cuh"
 #include "backend/cuda/kernels/attention_prefill.cuh"
+#include "backend/cuda/kernels/rows.h"
 #include "base/check.h"
 
 namespace octet::cuda {
@@ -33,9 +34,14 @@ int64_t decode_rows(const AttentionSpec& spec) {
   return std::min(spec.n_heads / spec.n_kv_heads, kRowsPerTile);
 }
 
-DecodeArgs decode_args(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
-                       void* workspace) {
-  DecodeArgs a;
+// Elements from one row that waits for its scale to the next.
+int64_t waiting_stride(const AttentionSpec& spec) {
+  return (int64_t{spec.n_heads} * spec.head_dim + 7) / 8 * 8;
+}
+
+AttentionArgs attention_args(const View& q, const BatchView& batch, const AttentionSpec& spec,
+                             const KvLayer& kv) {
+  AttentionArgs a;
   a.q = static_cast<const __nv_bfloat16*>(q.data);
   a.q_stride = q.stride;
   a.pages = static_cast<const uint8_t*>(kv.data);
@@ -50,68 +56,74 @@ DecodeArgs decode_args(const View& q, const BatchView& batch, const AttentionSpe
   a.group = spec.n_heads / spec.n_kv_heads;
   a.head_dim = spec.head_dim;
   a.window = spec.window;
+  a.score_scale = spec.softmax_scale * kLog2E;
+  a.dynamic_scales = kv.quant.quantized() && kv.quant.dynamic;
+  if (kv.quant.quantized() && !kv.quant.dynamic) a.k_scale = kv.k_scale, a.v_scale = kv.v_scale;
+  return a;
+}
+
+// What the workspace holds: partial results of decodes, then rows that wait for their scale.
+struct Workspace {
+  int64_t pieces, ml_offset, rows_offset, bytes;
+  Workspace(const AttentionSpec& spec, int64_t n_seqs, int64_t n_tokens) {
+    pieces = decode_pieces(spec, n_seqs);
+    ml_offset = pieces * decode_rows(spec) * padded(spec.head_dim) * int64_t{sizeof(float)};
+    rows_offset = (ml_offset + pieces * decode_rows(spec) * int64_t{sizeof(float2)} + 255) / 256 * 256;
+    bytes = rows_offset + n_tokens * waiting_stride(spec) * 2;
+  }
+};
+
+DecodeArgs decode_args(const AttentionArgs& shared, const Workspace& place, uint8_t* workspace) {
+  DecodeArgs a{shared};
   a.rows = std::min(a.group, kRowsPerTile);
   a.chunks = (a.group + kRowsPerTile - 1) / kRowsPerTile;
   a.workers = multiprocessors();
   a.min_tiles = kMinDecodeTiles;
-  a.score_scale = spec.softmax_scale * kLog2E;
-  a.dynamic_scales = kv.quant.quantized() && kv.quant.dynamic;
-  if (kv.quant.quantized() && !kv.quant.dynamic) a.k_scale = kv.k_scale, a.v_scale = kv.v_scale;
-  const int64_t pieces = decode_pieces(spec, batch.n_seqs);
-  a.partial = static_cast<float*>(workspace);
-  a.partial_ml = reinterpret_cast<float2*>(a.partial + pieces * decode_rows(spec) * padded(spec.head_dim));
+  a.partial = reinterpret_cast<float*>(workspace);
+  a.partial_ml = reinterpret_cast<float2*>(workspace + place.ml_offset);
   return a;
 }
 
-PrefillArgs prefill_args(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
-                         const AttentionPlan& plan, const QView& out, void* workspace) {
-  PrefillArgs a;
-  a.q = static_cast<const __nv_bfloat16*>(q.data);
-  a.q_stride = q.stride;
-  a.pages = static_cast<const uint8_t*>(kv.data);
-  a.layout = KvLayout(spec, kv.quant, kv.page_size);
-  a.query_start = batch.query_start;
-  a.context_lens = batch.context_lens;
-  a.page_table = batch.page_table;
-  a.page_table_stride = batch.page_table_stride;
-  a.n_heads = spec.n_heads;
-  a.n_kv_heads = spec.n_kv_heads;
-  a.group = spec.n_heads / spec.n_kv_heads;
-  a.head_dim = spec.head_dim;
-  a.window = spec.window;
+PrefillArgs prefill_args(const AttentionArgs& shared, const AttentionPlan& plan, const QView& out) {
+  PrefillArgs a{shared};
   a.tiles = plan.tiles;
   a.n_tiles = plan.n_tiles;
-  a.score_scale = spec.softmax_scale * kLog2E;
-  a.dynamic_scales = kv.quant.quantized() && kv.quant.dynamic;
-  if (kv.quant.quantized() && !kv.quant.dynamic) a.k_scale = kv.k_scale, a.v_scale = kv.v_scale;
   a.out = RowEncoder(out);
-  const int64_t cols = int64_t{spec.n_heads} * spec.head_dim;
-  a.rows = RowEncoder({workspace, {.type = QType::kBF16}, batch.n_tokens, cols, cols, nullptr, nullptr});
   return a;
 }
 
 }  // namespace
 
+Status prepare_attention() {
+  cudaError_t error = prepare_decode();
+  if (error == cudaSuccess) error = prepare_prefill();
+  if (error == cudaSuccess) return {};
+  return unsupported(std::string("cuda: shared memory for attention: ") + cudaGetErrorString(error));
+}
+
 size_t attention_workspace_bytes(const OpsLimits& limits) {
-  const AttentionSpec& spec = limits.attention;
-  const int64_t row =
-      decode_rows(spec) * (padded(spec.head_dim) * int64_t{sizeof(float)} + int64_t{sizeof(float2)});
-  const int64_t decode = decode_pieces(spec, limits.max_seqs) * row;
-  const int64_t prefill = int64_t{limits.max_tokens} * spec.n_heads * spec.head_dim * 2;
-  return static_cast<size_t>(std::max(decode, prefill));  // one after the other
+  return static_cast<size_t>(Workspace(limits.attention, limits.max_seqs, limits.max_tokens).bytes);
 }
 
 void attention(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
                const AttentionPlan& plan, const QView& out, void* workspace, cudaStream_t stream) {
   OCTET_CHECK(q.type == DType::kBF16);
+  const AttentionArgs args = attention_args(q, batch, spec, kv);
+  const Workspace place(spec, batch.n_seqs, batch.n_tokens);
+  auto* memory = static_cast<uint8_t*>(workspace);
+  // A scale a token needs all heads, of which a block of the prefill kernel has one: results wait in bf16.
+  const bool waits = plan.n_tiles > 0 && out.args.quantized() && out.args.dynamic;
+  const View rows{memory + place.rows_offset, DType::kBF16, batch.n_tokens,
+                  int64_t{spec.n_heads} * spec.head_dim, waiting_stride(spec)};
+  const QView to = waits ? QView{rows.data, {.type = QType::kBF16}, rows.rows, rows.cols, rows.stride} : out;
   if (plan.has_decodes && !plan.batch_invariant) {
     OCTET_CHECK(batch.n_seqs <= kMaxDecodeSeqs) << batch.n_seqs << " sequences";
-    const DecodeArgs args = decode_args(q, batch, spec, kv, workspace);
-    launch_decode(args, kv.quant.type, stream);
-    launch_combine(args, out, stream);
+    const DecodeArgs decode = decode_args(args, place, memory);
+    launch_decode(decode, kv.quant.type, stream);
+    launch_combine(decode, to, stream);
   }
-  if (plan.n_tiles > 0)
-    launch_prefill(prefill_args(q, batch, spec, kv, plan, out, workspace), kv.quant.type, stream);
+  if (plan.n_tiles > 0) launch_prefill(prefill_args(args, plan, to), kv.quant.type, stream);
+  if (waits) quantize(rows, out, stream);
 }
 
 }  // namespace octet::cuda

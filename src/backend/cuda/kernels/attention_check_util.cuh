@@ -33,12 +33,16 @@ inline void finish(const char* what) {
   succeed(cudaDeviceSynchronize(), what);
 }
 
-// Says so where there is no GPU to check on.
+// Says so where there is no GPU to check on; otherwise kernels may be launched.
 inline bool has_device() {
   int n = 0;
-  if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0) return true;
-  std::printf("skipped: there is no GPU\n");
-  return false;
+  if (cudaGetDeviceCount(&n) != cudaSuccess || n == 0) {
+    std::printf("skipped: there is no GPU\n");
+    return false;
+  }
+  const Status ready = prepare_attention();
+  if (!ready.ok()) std::printf("%s\n", ready.message().c_str()), std::exit(1);
+  return true;
 }
 
 template <class T>
@@ -218,7 +222,14 @@ struct Prefill {
   Array<PrefillTile> tiles;
   bool invariant;
   Prefill(const ForwardBatch& b, const AttentionSpec& spec, bool batch_invariant)
-      : host(plan_prefill(b, spec, batch_invariant, &has_decodes)), tiles(host), invariant(batch_invariant) {}
+      : host(plan(b, spec, batch_invariant, &has_decodes)), tiles(host), invariant(batch_invariant) {}
+  static std::vector<PrefillTile> plan(const ForwardBatch& b, const AttentionSpec& spec, bool invariant,
+                                       bool* has_decodes) {
+    const OpsLimits limits{.max_tokens = b.n_tokens(), .max_seqs = b.n_seqs(), .attention = spec};
+    std::vector<PrefillTile> tiles(static_cast<size_t>(max_prefill_tiles(limits)));
+    tiles.resize(static_cast<size_t>(plan_prefill(b, spec, invariant, tiles.data(), has_decodes)));
+    return tiles;
+  }
   AttentionPlan plan() const {
     return {tiles.data(), static_cast<int32_t>(host.size()), has_decodes, invariant};
   }

@@ -16,7 +16,6 @@
 #include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/attention_decode.cuh"
 #include "backend/cuda/kernels/attention_decode_tile.cuh"
-#include "base/check.h"
 
 namespace octet::cuda {
 namespace {
@@ -266,38 +265,19 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_consta
   }
 }
 
-template <QType kType, int kDim>
-void launch(const DecodeArgs& args, cudaStream_t stream) {
-  cudaFuncSetAttribute(decode_kernel<kType, kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       kDecodeSharedBytes);
-  launch_dependent(decode_kernel<kType, kDim>, args.workers, kThreads, kDecodeSharedBytes, stream, args);
-}
-
-template <QType kType>
-void launch(const DecodeArgs& args, cudaStream_t stream) {
-  if (args.layout.padded_dim == 64) {
-    launch<kType, 64>(args, stream);
-  } else {
-    launch<kType, 128>(args, stream);
-  }
-}
-
 }  // namespace
 
+cudaError_t prepare_decode() {
+  return prepare_all([]<QType kType, int kDim>(CacheKind<kType, kDim>) {
+    return cudaFuncSetAttribute(decode_kernel<kType, kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                kDecodeSharedBytes);
+  });
+}
+
 void launch_decode(const DecodeArgs& args, QType cache, cudaStream_t stream) {
-  switch (cache) {
-    case QType::kBF16:
-      return launch<QType::kBF16>(args, stream);
-    case QType::kF16:
-      return launch<QType::kF16>(args, stream);
-    case QType::kInt8:
-      return launch<QType::kInt8>(args, stream);
-    case QType::kFp8:
-      return launch<QType::kFp8>(args, stream);
-    default:
-      break;
-  }
-  OCTET_CHECK(false) << "no such cache";
+  with_cache(cache, args.layout.padded_dim, [&]<QType kType, int kDim>(CacheKind<kType, kDim>) {
+    launch_dependent(decode_kernel<kType, kDim>, args.workers, kThreads, kDecodeSharedBytes, stream, args);
+  });
 }
 
 }  // namespace octet::cuda

@@ -1,30 +1,15 @@
 // What the decode kernel, its combine kernel and their launcher share.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
-#include "backend/cuda/kernels/attention.h"
-#include "backend/cuda/kernels/attention_limits.h"
-#include "backend/cuda/kernels/kv_layout.h"
+#include "backend/cuda/kernels/attention_args.cuh"
 
 namespace octet::cuda {
 
-struct DecodeArgs {
-  const __nv_bfloat16* q = nullptr;  // [n_tokens, q_stride]
-  int64_t q_stride = 0;
-  const uint8_t* pages = nullptr;
-  KvLayout layout;
-  const int32_t *query_start = nullptr, *context_lens = nullptr, *page_table = nullptr;
-  int32_t page_table_stride = 0, n_seqs = 0;
-  int32_t n_heads = 0, n_kv_heads = 0, group = 0, head_dim = 0, window = 0;
+struct DecodeArgs : AttentionArgs {
   int32_t rows = 0;    // query heads of a virtual head: min(group, 8)
   int32_t chunks = 0;  // virtual heads of a kv head: ceil(group / 8)
   int32_t workers = 0, min_tiles = 0;
-  float score_scale = 0;                               // of q . k, in powers of two
-  bool dynamic_scales = false;                         // 8 bit: one a token and head, in the page
-  const float *k_scale = nullptr, *v_scale = nullptr;  // [n_kv_heads] static scales, else null
-  float* partial = nullptr;                            // [workers + n_seqs * virtual heads][rows][padded_dim]
+  float* partial = nullptr;      // [workers + n_seqs * virtual heads][rows][padded_dim]
   float2* partial_ml = nullptr;  // [the same][rows]: largest score, sum of exp2(score - largest)
 };
 
@@ -55,6 +40,7 @@ struct DecodeSplit {
   }
 };
 
+cudaError_t prepare_decode();
 void launch_decode(const DecodeArgs& args, QType cache, cudaStream_t stream);
 void launch_combine(const DecodeArgs& args, const QView& out, cudaStream_t stream);
 

@@ -22,32 +22,35 @@ Status check_attention_support(const AttentionSpec& spec, const KvQuant& quant, 
   return {};
 }
 
-std::vector<PrefillTile> plan_prefill(const ForwardBatch& batch, const AttentionSpec& spec,
-                                      bool batch_invariant, bool* has_decodes) {
-  struct Weighed {
-    PrefillTile tile;
-    int32_t keys;
-  };
-  std::vector<Weighed> tiles;
+int32_t plan_prefill(const ForwardBatch& batch, const AttentionSpec& spec, bool batch_invariant,
+                     PrefillTile* tiles, bool* has_decodes) {
+  int32_t n = 0;
   *has_decodes = false;
   const int32_t tokens_each = kPrefillRows / (spec.n_heads / spec.n_kv_heads);
   for (int32_t s = 0; s < batch.n_seqs(); ++s) {
-    const int32_t n_new = batch.query_start[s + 1] - batch.query_start[s];
+    const int32_t begin = batch.query_start[s], n_new = batch.query_start[s + 1] - begin;
+    const int32_t context = batch.context_lens[s];
     if (n_new == 1 && !batch_invariant) {
       *has_decodes = true;
       continue;
     }
-    for (int32_t first = 0; first < n_new; first += tokens_each) {
-      const int32_t end = batch.context_lens[s] - n_new + std::min(first + tokens_each, n_new);
-      tiles.push_back({{s, first}, spec.window > 0 ? std::min(end, spec.window + tokens_each) : end});
+    for (int32_t done = 0; done < n_new; done += tokens_each) {
+      const int32_t n_tokens = std::min(tokens_each, n_new - done), position = context - n_new + done;
+      const int32_t first_key = spec.window > 0 ? std::max(0, position + 1 - spec.window) : 0;
+      tiles[n++] = {s,
+                    begin + done,
+                    n_tokens,
+                    position,
+                    context,
+                    first_key / kPrefillKeys,
+                    (position + n_tokens - 1) / kPrefillKeys + 1};
     }
   }
-  std::stable_sort(tiles.begin(), tiles.end(),
-                   [](const Weighed& a, const Weighed& b) { return a.keys > b.keys; });
-  std::vector<PrefillTile> result;
-  result.reserve(tiles.size());
-  for (const Weighed& t : tiles) result.push_back(t.tile);
-  return result;
+  std::sort(tiles, tiles + n, [](const PrefillTile& a, const PrefillTile& b) {
+    const int32_t x = a.last - a.first, y = b.last - b.first;
+    return x != y ? x > y : a.token < b.token;
+  });
+  return n;
 }
 
 int64_t max_prefill_tiles(const OpsLimits& limits) {

@@ -24,31 +24,58 @@ ForwardBatch batch_of(const std::vector<std::pair<int32_t, int32_t>>& past_and_n
   return b;
 }
 
+std::vector<PrefillTile> plan(const ForwardBatch& b, const AttentionSpec& spec, bool invariant,
+                              bool* has_decodes) {
+  const OpsLimits limits{.max_tokens = b.n_tokens(), .max_seqs = b.n_seqs(), .attention = spec};
+  std::vector<PrefillTile> tiles(static_cast<size_t>(max_prefill_tiles(limits)) + 1);
+  tiles.back().seq = -77;
+  const int32_t n = plan_prefill(b, spec, invariant, tiles.data(), has_decodes);
+  EXPECT_LT(static_cast<size_t>(n), tiles.size());
+  EXPECT_EQ(tiles.back().seq, -77);
+  tiles.resize(static_cast<size_t>(n));
+  return tiles;
+}
+
 TEST(AttentionPlan, TilesCoverEachChunkOnceLongestFirst) {
   const AttentionSpec spec = heads(9, 3, 64);  // 42 tokens a tile
   bool has_decodes = false;
   const ForwardBatch b = batch_of({{100, 1}, {0, 100}, {500, 43}, {0, 1}});
-  const auto tiles = plan_prefill(b, spec, false, &has_decodes);
+  const auto tiles = plan(b, spec, false, &has_decodes);
   EXPECT_TRUE(has_decodes);
-  std::vector<int32_t> seen(b.n_tokens(), 0), ends;
+  std::vector<int32_t> seen(b.n_tokens(), 0), keys;
   for (const PrefillTile& t : tiles) {
-    const int32_t n_new = b.query_start[t.seq + 1] - b.query_start[t.seq];
-    const int32_t end = std::min(t.first_token + 42, n_new);
-    for (int32_t i = t.first_token; i < end; ++i) ++seen[b.query_start[t.seq] + i];
-    ends.push_back(b.context_lens[t.seq] - n_new + end);
+    for (int32_t i = 0; i < t.n_tokens; ++i) {
+      ++seen[t.token + i];
+      EXPECT_GE(t.token, b.query_start[t.seq]);
+      EXPECT_LT(t.token + i, b.query_start[t.seq + 1]);
+    }
+    const int32_t past = b.context_lens[t.seq] - (b.query_start[t.seq + 1] - b.query_start[t.seq]);
+    EXPECT_EQ(t.position, past + t.token - b.query_start[t.seq]);
+    EXPECT_EQ(t.context, b.context_lens[t.seq]);
+    EXPECT_EQ(t.first, 0);
+    EXPECT_EQ(t.last, (t.position + t.n_tokens + 127) / 128);
+    keys.push_back(t.last - t.first);
   }
   for (int32_t i = 0; i < b.n_tokens(); ++i) {
     const bool decode = i == 0 || i == b.n_tokens() - 1;
     EXPECT_EQ(seen[i], decode ? 0 : 1) << i;
   }
-  EXPECT_TRUE(std::is_sorted(ends.rbegin(), ends.rend()));
-  OpsLimits limits{.max_tokens = b.n_tokens(), .max_seqs = b.n_seqs(), .attention = spec};
-  EXPECT_LE(static_cast<int64_t>(tiles.size()), max_prefill_tiles(limits));
+  EXPECT_TRUE(std::is_sorted(keys.rbegin(), keys.rend()));
+}
+
+TEST(AttentionPlan, TilesBeginInTheWindow) {
+  bool has_decodes = false;
+  const auto tiles = plan(batch_of({{1000, 64}}), heads(32, 8, 128, 300), false, &has_decodes);
+  ASSERT_EQ(tiles.size(), 2u);  // of tokens 1000 to 1031 and 1032 to 1063
+  EXPECT_EQ(tiles[0].first, 701 / 128);
+  EXPECT_EQ(tiles[0].last, 9);
+  EXPECT_EQ(tiles[1].first, 733 / 128);
+  EXPECT_EQ(tiles[1].last, 9);
 }
 
 TEST(AttentionPlan, BatchInvariantDecodesAreTilesToo) {
   bool has_decodes = true;
-  const auto tiles = plan_prefill(batch_of({{100, 1}, {0, 3}}), heads(32, 8, 128), true, &has_decodes);
+  const auto tiles = plan(batch_of({{100, 1}, {0, 3}}), heads(32, 8, 128), true, &has_decodes);
   EXPECT_FALSE(has_decodes);
   EXPECT_EQ(tiles.size(), 2u);
 }

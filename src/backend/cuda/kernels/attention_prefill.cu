@@ -17,13 +17,12 @@
 #include "backend/cuda/device/wgmma_16bit.h"
 #include "backend/cuda/kernels/attention_prefill.cuh"
 #include "backend/cuda/kernels/attention_prefill_load.cuh"
-#include "base/check.h"
 
 namespace octet::cuda {
 namespace {
 
-constexpr int kTurnBarrier = 4;                        // and the next: whose turn it is to issue products
-constexpr int kComputeBarrier = 1, kGroupBarrier = 2;  // the latter, and the next for the other group
+// Each and the next: one a warpgroup.
+constexpr int kGroupBarrier = 2, kTurnBarrier = 4;  // the latter: whose turn it is to issue products
 
 // The two rows of a thread: g and g + 8 of its warp's 16.
 template <class S, int kDim>
@@ -142,7 +141,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
   const int32_t whole_end = a.window > 0 ? 0 : (item.position + 1) / kPrefillKeys;
   // While one warpgroup's softmax runs, the other's products do. The second one lets the first begin.
   const int group = threadIdx.x / 128 - 1;
-  const bool take_turns = a.take_turns && item.n_rows > 64;
+  const bool take_turns = item.n_rows > 64;
   if (take_turns && group == 1 && item.first + 1 < item.last) give_turn(group);
   const auto wait_keys = [&](uint32_t n) {
     const Place at = place<S>(n);
@@ -238,9 +237,8 @@ __device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_
     }
   }
   __syncwarp();
-  const bool waits = a.out.quantized && a.out.dynamic;
-  const RowEncoder& to = waits ? a.rows : a.out;
-  const float inverse = waits ? 1.0f : to.row_inverse(0, 0, false);
+  const RowEncoder& to = a.out;
+  const float inverse = to.row_inverse(0, 0, false);
 #pragma unroll 1
   for (int i = lane; i < 16 * (kDim / 8); i += 32) {
     const int32_t row = first_row + i / (kDim / 8), dim = i % (kDim / 8) * 8;
@@ -262,68 +260,13 @@ __device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_
   __syncwarp();
 }
 
-// One token's row of results, found by a warp.
-__device__ __forceinline__ void encode_token(const PrefillArgs& a, int64_t token) {
-  const int lane = threadIdx.x % 32;
-  const int32_t cols = a.n_heads * a.head_dim;  // even
-  const auto* row = reinterpret_cast<const uint32_t*>(a.rows.data + token * cols * 2);
-  float absmax = 0;
-  for (int32_t i = lane; i < cols / 2; i += 32) {
-    const uint32_t pair = __ldcg(row + i);
-    absmax = fmaxf(absmax, fmaxf(a.out.magnitude(bf16_low(pair)), a.out.magnitude(bf16_high(pair))));
-  }
-#pragma unroll
-  for (int d = 16; d > 0; d /= 2) absmax = fmaxf(absmax, __shfl_xor_sync(~0u, absmax, d));
-  const float inverse = a.out.row_inverse(token, absmax, lane == 0);
-  int32_t n_outliers = 0;
-  if (cols % 8 == 0) {
-    for (int32_t col = lane * 8; col < cols; col += 256) {
-      float x[8];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const uint32_t pair = __ldcg(row + col / 2 + i);
-        x[2 * i] = bf16_low(pair), x[2 * i + 1] = bf16_high(pair);
-      }
-      n_outliers += a.out.put8(token, col, x, inverse);
-    }
-  } else {
-    for (int32_t i = lane; i < cols / 2; i += 32) {
-      const uint32_t pair = __ldcg(row + i);
-      n_outliers += a.out.put1(token, 2 * i, bf16_low(pair), inverse);
-      n_outliers += a.out.put1(token, 2 * i + 1, bf16_high(pair), inverse);
-    }
-  }
-  if (a.out.outlier > 0) {
-    n_outliers = __reduce_add_sync(~0u, n_outliers);
-    if (lane == 0) a.out.outlier_count[token] = n_outliers;
-  }
-}
-
-// Of the blocks with a tile's kv heads the last to finish encodes the tile's tokens, a warp each. All 256
-// threads.
-template <class S>
-__device__ void encode_tokens(const PrefillArgs& a, const S& shared, const PrefillItem& item) {
-  const int thread = threadIdx.x - 128;
-  __threadfence();
-  named_barrier_sync(kComputeBarrier, 256);
-  if (thread == 0) *shared.flag() = atomicAdd(&a.tiles[item.tile].heads_done, 1) == a.n_kv_heads - 1;
-  named_barrier_sync(kComputeBarrier, 256);
-  const bool last = *shared.flag() != 0;
-  named_barrier_sync(kComputeBarrier, 256);
-  if (!last) return;
-  __threadfence();
-  if (thread == 0) a.tiles[item.tile].heads_done = 0;
-  for (int32_t t = thread / 32; t < item.n_rows / a.group; t += 8) encode_token(a, item.token + t);
-}
-
 template <class S, int kDim>
 __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
   const int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   uint32_t count = 0;
-  int n_items = 0;
-  for (int32_t i = 0; i < PrefillItem::rounds(a); ++i) {
-    const PrefillItem item = PrefillItem::at(a, i);
-    if (item.tile < 0) continue;
+  PrefillWalk walk;
+  PrefillItem item;
+  for (int n_items = 0; walk.next(a, item); ++n_items) {
     const int buffer = n_items % 2, first_row = group * 64 + warp * 16;
     barrier_wait(shared.query_full(buffer), n_items / 2 & 1);
     if (group * 64 < item.n_rows) {
@@ -342,9 +285,7 @@ __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
       skip(shared, item.last - item.first, count);
     }
     if (lane == 0) barrier_arrive(shared.query_empty(buffer));
-    if (a.out.quantized && a.out.dynamic) encode_tokens(a, shared, item);
     count += item.last - item.first;
-    ++n_items;
   }
 }
 
@@ -367,44 +308,25 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __gri
   }
 }
 
-template <QType kType, int kDim>
-void launch(const PrefillArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = PrefillShared<kType, kDim>::kBytes;
-  static_assert(kBytes <= 227 * 1024);
-  cudaFuncSetAttribute(prefill_kernel<kType, kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+}  // namespace
+
+cudaError_t prepare_prefill() {
+  return prepare_all([]<QType kType, int kDim>(CacheKind<kType, kDim>) {
+    return cudaFuncSetAttribute(prefill_kernel<kType, kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                PrefillShared<kType, kDim>::kBytes);
+  });
+}
+
+void launch_prefill(const PrefillArgs& args, QType cache, cudaStream_t stream) {
   int device = 0, n_sms = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&n_sms, cudaDevAttrMultiProcessorCount, device);
-  const int64_t items = int64_t{args.n_tiles} * args.n_kv_heads;
-  const auto blocks = static_cast<uint32_t>(std::min<int64_t>(items, n_sms));
-  launch_dependent(prefill_kernel<kType, kDim>, blocks, kPrefillThreads, kBytes, stream, args);
-}
-
-template <QType kType>
-void launch(const PrefillArgs& args, cudaStream_t stream) {
-  if (args.layout.padded_dim == 64) {
-    launch<kType, 64>(args, stream);
-  } else {
-    launch<kType, 128>(args, stream);
-  }
-}
-
-}  // namespace
-
-void launch_prefill(const PrefillArgs& args, QType cache, cudaStream_t stream) {
-  switch (cache) {
-    case QType::kBF16:
-      return launch<QType::kBF16>(args, stream);
-    case QType::kF16:
-      return launch<QType::kF16>(args, stream);
-    case QType::kInt8:
-      return launch<QType::kInt8>(args, stream);
-    case QType::kFp8:
-      return launch<QType::kFp8>(args, stream);
-    default:
-      break;
-  }
-  OCTET_CHECK(false) << "no such cache";
+  const int32_t blocks = std::min(args.n_tiles * args.n_kv_heads, n_sms);
+  with_cache(cache, args.layout.padded_dim, [&]<QType kType, int kDim>(CacheKind<kType, kDim>) {
+    constexpr int kBytes = PrefillShared<kType, kDim>::kBytes;
+    static_assert(kBytes <= 227 * 1024);
+    launch_dependent(prefill_kernel<kType, kDim>, blocks, kPrefillThreads, kBytes, stream, args);
+  });
 }
 
 }  // namespace octet::cuda

@@ -1,74 +1,41 @@
 // The prefill kernel's arguments, its shared memory and its list of work.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
 #include "backend/cuda/device/bulk_copy.h"
-#include "backend/cuda/kernels/attention.h"
-#include "backend/cuda/kernels/attention_limits.h"
+#include "backend/cuda/kernels/attention_args.cuh"
 #include "backend/cuda/kernels/encode.cuh"
-#include "backend/cuda/kernels/kv_layout.h"
 
 namespace octet::cuda {
 
 inline constexpr int kPrefillThreads = 384;  // a warpgroup that loads, two that compute
 
-struct PrefillArgs {
-  const __nv_bfloat16* q = nullptr;  // [n_tokens, q_stride]
-  int64_t q_stride = 0;
-  const uint8_t* pages = nullptr;
-  KvLayout layout;
-  const int32_t *query_start = nullptr, *context_lens = nullptr, *page_table = nullptr;
-  int32_t page_table_stride = 0;
-  int32_t n_heads = 0, n_kv_heads = 0, group = 0, head_dim = 0, window = 0;
-  PrefillTile* tiles = nullptr;
+struct PrefillArgs : AttentionArgs {
+  const PrefillTile* tiles = nullptr;
   int32_t n_tiles = 0;
-  bool take_turns = true;       // the computing warpgroups issue their products one after the other
-  float score_scale = 0;        // of q . k, in powers of two
-  bool dynamic_scales = false;  // 8 bit: one a token and head, in the page
-  const float *k_scale = nullptr, *v_scale = nullptr;  // [n_kv_heads] static scales, else null
-  RowEncoder out;
-  RowEncoder rows;  // bf16 [n_tokens, n_heads * head_dim]: results that wait for their token's scale
+  RowEncoder out;  // of any form but one with a scale a token
 };
 
+cudaError_t prepare_prefill();
 void launch_prefill(const PrefillArgs& args, QType cache, cudaStream_t stream);
 
-// One tile of one kv head: up to 128 rows, row r being query head r % group of token r / group.
-struct PrefillItem {
-  int32_t tile = 0, kv_head = 0, seq = 0;
-  int32_t token = 0;  // the first, in the batch
-  int32_t n_rows = 0;
-  int32_t position = 0;  // of the first token
-  int32_t context = 0;
-  int32_t first = 0, last = 0;  // tiles of keys
+// One tile of one kv head: row r is query head r % group of token r / group.
+struct PrefillItem : PrefillTile {
+  int32_t kv_head = 0, n_rows = 0;
+};
 
-  // The i-th of this block; tile < 0: there is none. Rounds alternate their direction, because items come
-  // longest first.
-  __device__ static PrefillItem at(const PrefillArgs& a, int32_t i) {
-    const int32_t blocks = gridDim.x, place = i % 2 == 0 ? blockIdx.x : blocks - 1 - blockIdx.x;
-    const int64_t index = int64_t{i} * blocks + place;
-    PrefillItem item;
-    item.tile = -1;
-    if (index >= int64_t{a.n_tiles} * a.n_kv_heads) return item;
-    item.tile = static_cast<int32_t>(index / a.n_kv_heads);
-    item.kv_head = static_cast<int32_t>(index % a.n_kv_heads);
-    item.seq = a.tiles[item.tile].seq;
-    const int32_t first_token = a.tiles[item.tile].first_token, begin = a.query_start[item.seq];
-    const int32_t n_new = a.query_start[item.seq + 1] - begin;
-    const int32_t n_tokens = min(kPrefillRows / a.group, n_new - first_token);
-    item.context = a.context_lens[item.seq];
-    item.token = begin + first_token;
-    item.n_rows = n_tokens * a.group;
-    item.position = item.context - n_new + first_token;
-    const int32_t first_key = a.window > 0 ? max(0, item.position + 1 - a.window) : 0;
-    item.first = first_key / kPrefillKeys;
-    item.last = (item.position + n_tokens - 1) / kPrefillKeys + 1;
-    return item;
-  }
-  // How many rounds `at` may be asked for: rounds of the reversed kind can be empty before the last one.
-  __device__ static int32_t rounds(const PrefillArgs& a) {
-    return static_cast<int32_t>((int64_t{a.n_tiles} * a.n_kv_heads + gridDim.x - 1) / gridDim.x);
+// The items of one block: rounds alternate their direction, because tiles come longest first.
+struct PrefillWalk {
+  int32_t round = 0;
+
+  __device__ bool next(const PrefillArgs& a, PrefillItem& item) {
+    const int32_t blocks = static_cast<int32_t>(gridDim.x), block = static_cast<int32_t>(blockIdx.x);
+    const int32_t index = round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
+    if (index >= a.n_tiles * a.n_kv_heads) return false;  // only the last round lacks any
+    static_cast<PrefillTile&>(item) = a.tiles[index / a.n_kv_heads];
+    item.kv_head = index % a.n_kv_heads;
+    item.n_rows = item.n_tokens * a.group;
+    ++round;
+    return true;
   }
 };
 
@@ -76,13 +43,14 @@ template <QType kCacheType, int kDim>
 struct PrefillShared {
   static constexpr QType kType = kCacheType;
   static constexpr bool kEightBit = kType == QType::kInt8 || kType == QType::kFp8;
+  static constexpr bool kHalfQueries = kType == QType::kF16;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
   static constexpr int kPanel = kPrefillKeys * 128;      // bytes of 64 columns of a tile
   static constexpr int kTile = kPrefillKeys * kDim * 2;  // bytes of Q, K or V
   static constexpr int kQuery = 0, kKey = 2 * kTile, kValue = kKey + kStages * kTile;
   static constexpr int kRowScale = kValue + kStages * kTile;  // f32 [2][128]
   static constexpr int kBarriers = kRowScale + 2 * kPrefillRows * 4;
-  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages) + 16;
+  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages);
   // Threads that bring Q: all that load, or those that a bulk copy of K and V leaves free.
   static constexpr int kQueryThreads = kEightBit ? 128 : 96;
 
@@ -100,7 +68,6 @@ struct PrefillShared {
   __device__ uint32_t key_empty(int i) const { return barrier(4 + kStages + i); }
   __device__ uint32_t value_full(int i) const { return barrier(4 + 2 * kStages + i); }
   __device__ uint32_t value_empty(int i) const { return barrier(4 + 3 * kStages + i); }
-  __device__ int32_t* flag() const { return reinterpret_cast<int32_t*>(base + kBytes - 16); }
 
   __device__ void init_barriers() const {
     for (int i = 0; i < 2; ++i) {

@@ -11,44 +11,62 @@
 
 namespace octet::cuda {
 
-// Rows of Q that do not exist, and dimensions behind the head's, are zeros.
+// A query's values as the operand wants them, in place: to fp16, divided by a power of two so that nothing of
+// bf16 is lost, which is returned. 16 lanes (8 for heads of 64) share a row.
+template <int kLanes>
+__device__ __forceinline__ float query_to_half(uint32_t (&x)[4]) {
+  float absmax = 0;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) absmax = fmaxf(absmax, fmaxf(fabsf(bf16_low(x[j])), fabsf(bf16_high(x[j]))));
+#pragma unroll
+  for (int d = 1; d < kLanes; d *= 2) absmax = fmaxf(absmax, __shfl_xor_sync(~0u, absmax, d));
+  uint32_t exponent = min(__float_as_uint(absmax) & 0x7f800000u, 0x7e800000u);
+  if (exponent == 0) exponent = 0x3f800000u;
+  const float inverse = __uint_as_float(0x7f000000u - exponent);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) x[j] = pack<__half>(bf16_low(x[j]) * inverse, bf16_high(x[j]) * inverse);
+  return __uint_as_float(exponent);
+}
+
+// One item's queries by S::kQueryThreads threads: copies of 16 bytes that are all under way before the first
+// is waited for. Rows that do not exist, and dimensions behind the head's, are zeros.
 template <class S>
 __device__ void load_queries(const PrefillArgs& a, const S& shared, const PrefillItem& item, int buffer,
                              int thread) {
   constexpr int kChunks = S::kTile / (kPrefillRows * 16);  // of 8 dimensions, a row
   const bool whole = a.head_dim % 8 == 0 && a.q_stride % 8 == 0 && reinterpret_cast<uintptr_t>(a.q) % 16 == 0;
+  uint8_t* to = shared.query(buffer);
   for (int i = thread; i < kPrefillRows * kChunks; i += S::kQueryThreads) {
     const int32_t row = i / kChunks, dim = i % kChunks * 8;
-    uint32_t x[4] = {0, 0, 0, 0};
-    if (row < item.n_rows && dim < a.head_dim) {
-      const int64_t head = item.kv_head * a.group + row % a.group;
-      const __nv_bfloat16* from = a.q + (item.token + row / a.group) * a.q_stride + head * a.head_dim + dim;
-      if (whole) {
-        *reinterpret_cast<uint4*>(x) = *reinterpret_cast<const uint4*>(from);
-      } else {
+    const bool exists = row < item.n_rows && dim < a.head_dim;
+    const int32_t head = item.kv_head * a.group + row % a.group;
+    const __nv_bfloat16* from =
+        exists ? a.q + (item.token + row / a.group) * a.q_stride + head * a.head_dim + dim : a.q;
+    if (whole) {
+      copy_async(shared_address(to + swizzled(row, dim)), from, exists);
+    } else {
+      uint32_t x[4] = {0, 0, 0, 0};
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {  // head_dim is even
-          if (dim + 2 * j < a.head_dim) x[j] = load_pair(from + 2 * j);
-        }
+      for (int j = 0; j < 4; ++j) {  // head_dim is even
+        if (exists && dim + 2 * j < a.head_dim) x[j] = load_pair(from + 2 * j);
       }
+      *reinterpret_cast<uint4*>(to + swizzled(row, dim)) = *reinterpret_cast<uint4*>(x);
     }
-    float scale = a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
-    if constexpr (S::kType == QType::kF16) {  // divided by a power of two, so that nothing of bf16 is lost
-      float absmax = 0;
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        absmax = fmaxf(absmax, fmaxf(fabsf(bf16_low(x[j])), fabsf(bf16_high(x[j]))));
-#pragma unroll
-      for (int d = 1; d < kChunks; d *= 2) absmax = fmaxf(absmax, __shfl_xor_sync(~0u, absmax, d));
-      uint32_t exponent = min(__float_as_uint(absmax) & 0x7f800000u, 0x7e800000u);
-      if (exponent == 0) exponent = 0x3f800000u;
-      const float inverse = __uint_as_float(0x7f000000u - exponent);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) x[j] = pack<__half>(bf16_low(x[j]) * inverse, bf16_high(x[j]) * inverse);
-      scale *= __uint_as_float(exponent);
+  }
+  await_copies();
+  const float scale = a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
+  if constexpr (S::kHalfQueries) {
+    for (int i = thread; i < kPrefillRows * kChunks; i += S::kQueryThreads) {
+      const int32_t row = i / kChunks, dim = i % kChunks * 8;
+      auto* at = reinterpret_cast<uint4*>(to + swizzled(row, dim));
+      uint4 bits = *at;
+      uint32_t x[4] = {bits.x, bits.y, bits.z, bits.w};
+      const float power = query_to_half<kChunks>(x);
+      *at = {x[0], x[1], x[2], x[3]};
+      if (dim == 0) shared.row_scale(buffer)[row] = scale * power;
     }
-    if (dim == 0) shared.row_scale(buffer)[row] = scale;
-    *reinterpret_cast<uint4*>(shared.query(buffer) + swizzled(row, dim)) = *reinterpret_cast<uint4*>(x);
+  } else {
+    for (int row = thread; row < kPrefillRows; row += S::kQueryThreads) shared.row_scale(buffer)[row] = scale;
   }
   async_proxy_fence();
   barrier_arrive(shared.query_full(buffer));
@@ -192,17 +210,15 @@ __device__ void prefill_load(const PrefillArgs& a, const S& shared) {
   const int warp = threadIdx.x / 32 % 4;
   const bool loads_cache = S::kEightBit || warp == 0, loads_query = S::kEightBit || warp != 0;
   uint32_t count = 0;
-  int n_items = 0;
-  for (int32_t i = 0; i < PrefillItem::rounds(a); ++i) {
-    const PrefillItem item = PrefillItem::at(a, i);
-    if (item.tile < 0) continue;
+  PrefillWalk walk;
+  PrefillItem item;
+  for (int n_items = 0; walk.next(a, item); ++n_items) {
     const int buffer = n_items % 2;
     if (loads_query) {
       if (n_items >= 2) barrier_wait(shared.query_empty(buffer), (n_items / 2 - 1) & 1);
       load_queries(a, shared, item, buffer, threadIdx.x % 128 - (S::kEightBit ? 0 : 32));
     }
     if (loads_cache) load_cache(a, shared, item, count);
-    ++n_items;
   }
 }
 

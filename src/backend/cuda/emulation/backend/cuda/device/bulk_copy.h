@@ -66,6 +66,29 @@ inline void bulk_copy(uint32_t shared, const void* global, uint32_t bytes, uint3
   });
 }
 
+namespace emulation {
+inline int& open_copies() {  // of this thread
+  static std::array<int, 1024> all;
+  return all[static_cast<size_t>(thread().index)];
+}
+}  // namespace emulation
+inline void copy_async(uint32_t shared, const void* global, bool exists) {
+  if (shared % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0)
+    emulation::fail("an asynchronous copy from or to an address that is no multiple of 16");
+  int& open = emulation::open_copies();
+  ++open;
+  emulation::later([=, &open] {
+    if (exists)
+      std::memcpy(emulation::shared_memory() + shared, global, 16);
+    else
+      std::memset(emulation::shared_memory() + shared, 0, 16);
+    --open;
+  });
+}
+inline void await_copies() {
+  while (emulation::open_copies() > 0) emulation::yield();
+}
+
 inline void async_proxy_fence() {}
 inline void named_barrier_sync(uint32_t id, uint32_t threads) {
   emulation::named_barrier(id, threads, true);

@@ -42,6 +42,13 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint3
                : "r"(address)
                : "memory");
 }
+// load_matrices' opposite.
+__device__ __forceinline__ void store_matrices(uint32_t address, uint32_t r0, uint32_t r1, uint32_t r2,
+                                               uint32_t r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r0),
+               "r"(r1), "r"(r2), "r"(r3)
+               : "memory");
+}
 // An 8x8 matrix held by the warp, transposed.
 __device__ __forceinline__ uint32_t transpose_matrix(uint32_t r) {
   uint32_t t;

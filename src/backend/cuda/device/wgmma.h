@@ -62,6 +62,16 @@ __device__ __forceinline__ void wgmma_pin(Sum (&d)[kCount]) {
   }
 }
 
+// Register budgets of a warpgroup, between the roles of one CTA.
+template <int kRegisters>
+__device__ __forceinline__ void set_register_limit_up() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void set_register_limit_down() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 // wgmma<Type, N>(d, a, b, accumulate): d += or, where accumulate is 0, d = the product of one step of k.
 template <class Type, int kN>
 struct Wgmma;

@@ -9,6 +9,8 @@
 
 #include <cuda_fp16.h>
 
+#include "backend/cuda/device/wgmma.h"
+
 namespace octet::cuda {
 
 // Rows are the operand's M or N and k runs along them; the next k16 step is 32 bytes on.
@@ -42,15 +44,6 @@ template <int kCount>
 __device__ __forceinline__ void pin(float (&d)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
-}
-
-template <int kRegisters>
-__device__ __forceinline__ void set_register_limit_up() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ __forceinline__ void set_register_limit_down() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // d (+)= A B^T, 64 x 128 x 16: both row operands. add: false: d is overwritten.

@@ -1,9 +1,12 @@
+#include <algorithm>
+
 #include <cuda.h>
 
 #include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/gemm.h"
 #include "backend/cuda/kernels/gemm_launch.h"
 #include "backend/cuda/kernels/gemm_stream.cuh"
+#include "backend/cuda/kernels/gemm_tile.cuh"
 #include "base/check.h"
 
 namespace octet::cuda {
@@ -41,38 +44,56 @@ Encode encoder() {
   return encode;
 }
 
-// Boxes of 128 bytes x box_rows of a matrix of bytes; what is outside reads as zero.
-bool encode_map(TensorMap& map, const void* data, int64_t row_bytes, int64_t rows, int64_t stride_bytes,
-                int32_t box_rows) {
+// Boxes of 128 bytes x box_rows of a matrix; what is outside reads as zero.
+bool encode_map(TensorMap& map, CUtensorMapDataType type, int64_t element, const void* data, int64_t columns,
+                int64_t rows, int64_t stride_bytes, int32_t box_rows) {
   const Encode encode = encoder();
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
   if (encode == nullptr) return false;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride_bytes)};
-  const cuuint32_t box[2] = {128, static_cast<cuuint32_t>(box_rows)}, steps[2] = {1, 1};
-  return encode(reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_UINT8, 2,
-                const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / element), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  return encode(reinterpret_cast<CUtensorMap*>(&map), type, 2, const_cast<void*>(data), sizes, strides, box,
+                steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+// An operand, whose type does not matter.
+bool encode_operand(TensorMap& map, const void* data, int64_t row_bytes, int64_t rows, int64_t stride_bytes,
+                    int32_t box_rows) {
+  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, row_bytes, rows, stride_bytes, box_rows);
 }
 
 bool aligned_rows(const void* data, int64_t stride_bytes) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride_bytes % 16 == 0;
 }
 
+template <class Type>
+const void* entry_of(const GemmPlan& plan) {
+  return plan.kernel == GemmKernel::kTile ? tile_entry<Type>(plan) : stream_entry<Type>(plan);
+}
+
 const void* entry(QType type, const GemmPlan& plan) {
   switch (type) {
     case QType::kFp8:
-      return stream_entry<E4M3>(plan);
+      return entry_of<E4M3>(plan);
     case QType::kInt8:
-      return stream_entry<S8>(plan);
+      return entry_of<S8>(plan);
     case QType::kBF16:
-      return stream_entry<BF16>(plan);
+      return entry_of<BF16>(plan);
     case QType::kF16:
-      return stream_entry<F16>(plan);
+      return entry_of<F16>(plan);
     default:
       return nullptr;
   }
+}
+
+int32_t count_multiprocessors() {
+  int device = 0, count = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
 }
 
 void launch(const void* kernel, int64_t blocks, int32_t threads, int64_t shared_bytes, int32_t cluster,
@@ -129,6 +150,27 @@ void launch_stream(const void* kernel, const QView& a, const GemmWeights& w, con
          stream);
 }
 
+void launch_tile(const void* kernel, const QView& a, const GemmWeights& w, const TensorMap& tokens,
+                 const GemmOutput& out, const GemmPlan& plan, cudaStream_t stream) {
+  static const int32_t clusters = count_multiprocessors() / 2;
+  TileArgs args;
+  args.weights = plan.tile_n == 128 ? w.map_64 : w.map_128;  // each CTA brings half
+  args.tokens = tokens;
+  args.out = out;
+  args.out.vectors =
+      args.out.vectors && !out.f32 &&
+      encode_map(args.results, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.d, w.n, a.rows, out.stride * 2, 64);
+  const bool scaled = out.a_scale != nullptr && reinterpret_cast<uintptr_t>(out.w_scale) % 8 == 0;
+  args.plain = out.bias == nullptr && out.zero_point == nullptr && w.n % 2 == 0 &&
+               (qtype_bytes(w.type) == 1 ? scaled && out.w_scale != nullptr
+                                         : out.a_scale == nullptr && out.w_scale == nullptr);
+  args.blocks = static_cast<int32_t>(gemm_blocks(plan, {w.type, a.rows, w.n, w.k}));
+  args.pairs = static_cast<int32_t>((a.rows + 255) / 256);
+  args.columns = static_cast<int32_t>((w.n + plan.tile_n - 1) / plan.tile_n);
+  launch(kernel, 2 * std::min<int64_t>(clusters, int64_t{args.pairs} * args.columns), 384,
+         gemm_shared_bytes(plan), 2, &args, stream);
+}
+
 }  // namespace
 
 Status prepare_gemm() {
@@ -136,17 +178,13 @@ Status prepare_gemm() {
   if (encoder() == nullptr)
     return unsupported("cuda: the driver does not describe tensors to TMA: update it to CUDA 12 or newer");
   for (const QType type : {QType::kFp8, QType::kInt8, QType::kBF16, QType::kF16}) {
-    for (const bool promote : {false, true}) {
-      for (const int32_t tile_n : {64, 128}) {
-        for (const int32_t tile_m : {8, 16, 32, 64, 128, 256}) {
-          const void* function = entry(type, {tile_n, tile_m, 0, 1, promote});
-          if (function == nullptr) continue;
-          const cudaError_t error =
-              cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
-          if (error != cudaSuccess)
-            return unsupported(std::string("cuda: shared memory for products: ") + cudaGetErrorString(error));
-        }
-      }
+    for (const GemmPlan& plan : all_gemm_tiles()) {
+      const void* function = entry(type, plan);
+      if (function == nullptr) continue;
+      const cudaError_t error =
+          cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+      if (error != cudaSuccess)
+        return unsupported(std::string("cuda: shared memory for products: ") + cudaGetErrorString(error));
     }
   }
   return {};
@@ -154,8 +192,9 @@ Status prepare_gemm() {
 
 Status describe_gemm_weights(GemmWeights& w) {
   const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
-  if (aligned_rows(w.data, w.row_bytes) && encode_map(w.map_64, w.data, w.k * bytes, w.n, w.row_bytes, 64) &&
-      encode_map(w.map_128, w.data, w.k * bytes, w.n, w.row_bytes, 128)) {
+  if (aligned_rows(w.data, w.row_bytes) &&
+      encode_operand(w.map_64, w.data, w.k * bytes, w.n, w.row_bytes, 64) &&
+      encode_operand(w.map_128, w.data, w.k * bytes, w.n, w.row_bytes, 128)) {
     return {};
   }
   return internal_error("cuda: a weight of " + std::to_string(w.n) + " x " + std::to_string(w.k) +
@@ -182,10 +221,11 @@ void gemm(const QView& a, const GemmWeights& w, const View& d, const GemmPlan& p
   const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
   const void* kernel = entry(w.type, plan);
   TensorMap tokens;
-  const bool described = encode_map(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, plan.tile_m);
+  const bool described = encode_operand(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, plan.tile_m);
   OCTET_CHECK(kernel != nullptr && described)
       << to_string(plan) << " over rows of " << a.stride * bytes << " bytes";
-  launch_stream(kernel, a, w, tokens, out, plan, stream);
+  const auto launch_kernel = plan.kernel == GemmKernel::kTile ? launch_tile : launch_stream;
+  launch_kernel(kernel, a, w, tokens, out, plan, stream);
 }
 
 }  // namespace octet::cuda

@@ -1,9 +1,9 @@
 // Products alone on a GPU: every tile of every type against sums in double (integers exactly), then the table
 // of Llama-3.1-8B's shapes.
 //
-//   octet_gemm_check check [fp8|int8|bf16|fp16]...    every plan over ragged shapes
-//   octet_gemm_check error                            how FP8 sums accumulate, and whether tiles agree in
-//   every bit octet_gemm_check time OUT.json MAX_M [TYPE]... [promote]    the table; all measurements as JSON
+//   octet_gemm_check check [stream|tile] [fp8|int8|bf16|fp16]...    every plan over ragged shapes
+//   octet_gemm_check error    how FP8 sums accumulate, and whether tiles agree in every bit
+//   octet_gemm_check time OUT.json MAX_M [TYPE]... [promote]    the table; all measurements as JSON
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -235,17 +235,17 @@ const char* name_of(QType t) {
 }
 
 // All distinct tiles, splits and the ends of the stage counts among the candidates.
-std::vector<GemmPlan> plans_to_check(const GemmProblem& p) {
+std::vector<GemmPlan> plans_to_check(const GemmProblem& p, const std::string& kernel) {
   std::vector<GemmPlan> plans;
   for (const bool promote : {false, true}) {
     if (promote && p.type != QType::kFp8) continue;
     for (const GemmPlan& plan : gemm_candidates({p.type, p.m, p.n, p.k, false, promote}))
-      plans.push_back(plan);
+      if (to_string(plan).starts_with(kernel)) plans.push_back(plan);
   }
   return plans;
 }
 
-int check_type(QType type) {
+int check_type(QType type, const std::string& kernel) {
   struct {
     int64_t m, n, k, gap;
   } shapes[] = {{1, 192, 576, 0},     {3, 64, 64, 16},       {8, 4096, 4096, 0},   {13, 200, 1000, 0},
@@ -258,7 +258,7 @@ int check_type(QType type) {
       const bool f32 = form == 1, bias = form == 1, per_token = form != 2,
                  zero = form == 2 && type == QType::kInt8;
       Product p(type, s.m, s.n, s.k, s.gap, bias, zero);
-      for (const GemmPlan& plan : plans_to_check({type, s.m, s.n, s.k})) {
+      for (const GemmPlan& plan : plans_to_check({type, s.m, s.n, s.k}, kernel)) {
         std::fprintf(stderr, "%s %s %ldx%ldx%ld form %d\n", name_of(type), to_string(plan).c_str(), (long)s.m,
                      (long)s.n, (long)s.k, form);
         p.run(plan, f32, per_token, zero);
@@ -278,11 +278,13 @@ int check_type(QType type) {
 
 int accumulation_error() {
   Product p(QType::kFp8, 256, 4096, 14336, 0, false, false);
-  const GemmPlan plans[] = {{64, 128, 4, 1, false},
+  const GemmPlan plans[] = {{64, 128, 4, 1},
                             {64, 128, 4, 1, true},
-                            {64, 128, 4, 4, false},
-                            {64, 64, 4, 1, false},
-                            {64, 256, 2, 1, false}};
+                            {64, 128, 4, 4},
+                            {64, 64, 4, 1},
+                            {64, 256, 2, 1},
+                            {128, 128, 6, 1, false, GemmKernel::kTile},
+                            {256, 128, 4, 1, false, GemmKernel::kTile}};
   for (const GemmPlan& plan : plans) {
     p.run(plan, true, true, false);
     const Outcome o = p.check(true, true, false, false, 1, plan.promote);
@@ -293,8 +295,10 @@ int accumulation_error() {
   for (const QType type : {QType::kFp8, QType::kBF16}) {
     Product q(type, 256, 4096, 4096, 0, false, false);
     std::vector<uint32_t> first, other(q.d.size);
-    for (const GemmPlan& plan : {GemmPlan{64, 8, 6, 1}, GemmPlan{64, 64, 3, 1}, GemmPlan{64, 256, 4, 1},
-                                 GemmPlan{128, 128, 3, 1}, GemmPlan{64, 8, 6, 2}}) {
+    for (const GemmPlan& plan :
+         {GemmPlan{64, 8, 6, 1}, GemmPlan{64, 64, 3, 1}, GemmPlan{64, 256, 4, 1}, GemmPlan{128, 128, 3, 1},
+          GemmPlan{64, 8, 6, 2}, GemmPlan{128, 128, 6, 1, false, GemmKernel::kTile},
+          GemmPlan{256, 128, 4, 1, false, GemmKernel::kTile}}) {
       q.run(plan, true, true, false);
       succeed(cudaMemcpy(other.data(), q.d.data, other.size() * 4, cudaMemcpyDeviceToHost), "results");
       if (first.empty()) first = other;
@@ -368,6 +372,8 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
 
 int run(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "check";
+  const std::string kernel =
+      argc > 2 && (argv[2] == std::string("stream") || argv[2] == std::string("tile")) ? argv[2] : "";
   std::vector<QType> types;
   for (int i = 2; i < argc; ++i)
     for (const QType t : {QType::kFp8, QType::kInt8, QType::kBF16, QType::kF16})
@@ -385,16 +391,15 @@ int run(int argc, char** argv) {
   }
   int failed = 0;
   if (verb == "check")
-    for (const QType type : types) failed |= check_type(type);
+    for (const QType type : types) failed |= check_type(type, kernel);
   else if (verb == "error")
     failed = accumulation_error();
   else if (verb == "time" && argc > 3)
     failed = time_table(argv[2], std::atoll(argv[3]), types, std::strcmp(argv[argc - 1], "promote") == 0);
   else
-    failed =
-        std::printf(
-            "usage: octet_gemm_check check [TYPE]... | error | time OUT.json MAX_M [TYPE]... [promote]\n") >
-        0;
+    failed = std::printf(
+                 "usage: octet_gemm_check check [stream|tile] [TYPE]... | error | time OUT.json MAX_M "
+                 "[TYPE]... [promote]\n") > 0;
   return failed;
 }
 

@@ -3,6 +3,7 @@
 
 #include "backend/cuda/kernels/gemm_launch.h"
 #include "backend/cuda/kernels/gemm_stream.cuh"
+#include "backend/cuda/kernels/gemm_tile.cuh"
 
 namespace octet::cuda {
 
@@ -31,6 +32,14 @@ const void* stream_entry(const GemmPlan& plan) {
     if (plan.promote) return stream_tile<Type, true>(plan.tile_n, plan.tile_m);
   }
   return plan.promote ? nullptr : stream_tile<Type, false>(plan.tile_n, plan.tile_m);
+}
+
+template <class Type>
+const void* tile_entry(const GemmPlan& plan) {
+  if (plan.promote || plan.tile_m != 128) return nullptr;
+  if (plan.tile_n == 128) return reinterpret_cast<const void*>(&tile_kernel<Type, 128>);
+  if (plan.tile_n == 256) return reinterpret_cast<const void*>(&tile_kernel<Type, 256>);
+  return nullptr;
 }
 
 }  // namespace octet::cuda

@@ -3,5 +3,6 @@
 namespace octet::cuda {
 
 template const void* stream_entry<S8>(const GemmPlan& plan);
+template const void* tile_entry<S8>(const GemmPlan& plan);
 
 }  // namespace octet::cuda

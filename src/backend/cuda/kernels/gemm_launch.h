@@ -10,5 +10,7 @@ namespace octet::cuda {
 // The kernel of a plan, or null where this type has none.
 template <class Type>
 const void* stream_entry(const GemmPlan& plan);
+template <class Type>
+const void* tile_entry(const GemmPlan& plan);
 
 }  // namespace octet::cuda

@@ -19,17 +19,36 @@ int64_t ceil_div(int64_t a, int64_t b) {
 }
 
 bool tile_exists(const GemmPlan& plan) {
+  if (plan.kernel == GemmKernel::kTile)
+    return plan.tile_m == 128 && (plan.tile_n == 128 || plan.tile_n == 256) && !plan.promote;
   const bool known =
       std::find(kTiles.begin(), kTiles.end(), std::pair{plan.tile_n, plan.tile_m}) != kTiles.end();
   return known && !(plan.promote && plan.tile_m == 256);
+}
+
+// Constants of the kernel: the ring is 192 KiB.
+int32_t tile_stages(const GemmPlan& plan) {
+  return plan.tile_n == 256 ? 4 : 6;
 }
 
 int64_t stage_bytes(const GemmPlan& plan) {
   return int64_t{gemm_stage_panels(plan)} * (plan.tile_n + plan.tile_m) * 128;
 }
 
+// Clusters of two CTAs, whole waves of tiles of 256 tokens.
+double estimate_tile(const GemmPlan& plan, const GemmProblem& p) {
+  const auto bytes = static_cast<double>(qtype_bytes(p.type));
+  const auto tiles = static_cast<double>(ceil_div(p.m, 256) * ceil_div(p.n, plan.tile_n));
+  const double waves = std::ceil(tiles / (kMultiprocessors / 2));
+  const double rate = (bytes == 1 ? 11.0e6 : 6.0e6) * (plan.tile_n == 256 ? 1 : 0.85);
+  const double tile = 2.0 * static_cast<double>(int64_t{plan.tile_n} * plan.tile_m * p.k) / rate + 0.5;
+  const double memory = static_cast<double>(p.n * p.k) * bytes / 3.0e6;
+  return std::max(memory, waves * tile) + 3;
+}
+
 // A rough time in us, after measurements on an H100: memory, products, what starts cost.
 double estimate(const GemmPlan& plan, const GemmProblem& p) {
+  if (plan.kernel == GemmKernel::kTile) return estimate_tile(plan, p);
   const auto bytes = static_cast<double>(qtype_bytes(p.type));
   const int64_t area = int64_t{plan.tile_n} * plan.tile_m;
   const double rate =
@@ -72,6 +91,13 @@ void add_plans(const GemmProblem& p, int32_t tile_n, int32_t tile_m, std::vector
   }
 }
 
+void add_tile(const GemmProblem& p, int32_t tile_n, std::vector<GemmPlan>& plans) {
+  GemmPlan plan{tile_n, 128, 0, 1, p.promote && p.type == QType::kFp8, GemmKernel::kTile};
+  if (!tile_exists(plan)) return;
+  plan.stages = tile_stages(plan);
+  plans.push_back(plan);
+}
+
 }  // namespace
 
 int64_t gemm_bucket(int64_t m) {
@@ -87,7 +113,7 @@ std::vector<int64_t> gemm_buckets(int64_t max_m) {
 }
 
 int32_t gemm_stage_panels(const GemmPlan& plan) {
-  return plan.tile_m <= 64 ? 2 : 1;
+  return plan.kernel == GemmKernel::kStream && plan.tile_m <= 64 ? 2 : 1;
 }
 
 int64_t gemm_blocks(const GemmPlan& plan, const GemmProblem& problem) {
@@ -96,8 +122,17 @@ int64_t gemm_blocks(const GemmPlan& plan, const GemmProblem& problem) {
 
 int64_t gemm_shared_bytes(const GemmPlan& plan) {
   const int64_t ring = plan.stages * stage_bytes(plan);
+  if (plan.kernel == GemmKernel::kTile) return ring + 2 * 64 * 128 * 2 + 2 * 8 * plan.stages;
   const int64_t results = int64_t{plan.tile_m} * (plan.tile_n + 4) * 4;
   return 1024 + std::max(ring, results);
+}
+
+std::vector<GemmPlan> all_gemm_tiles() {
+  std::vector<GemmPlan> plans;
+  for (const bool promote : {false, true})
+    for (const auto& [tile_n, tile_m] : kTiles) plans.push_back({tile_n, tile_m, 0, 1, promote});
+  for (const int32_t tile_n : {128, 256}) plans.push_back({tile_n, 128, 0, 1, false, GemmKernel::kTile});
+  return plans;
 }
 
 std::vector<GemmPlan> gemm_candidates(const GemmProblem& p) {
@@ -107,6 +142,10 @@ std::vector<GemmPlan> gemm_candidates(const GemmProblem& p) {
     const bool wide = tile_n == 128 && tile_m >= 128;  // the only ones for many tokens
     const bool fits = tile_m == tokens || (p.m > 64 && tile_m == 128) || (p.m > 128 && tile_m == 256);
     if (p.m > 512 ? wide : fits) add_plans(p, tile_n, tile_m, plans);
+  }
+  if (p.m > 64) {
+    add_tile(p, 256, plans);
+    add_tile(p, 128, plans);
   }
   std::stable_sort(plans.begin(), plans.end(),
                    [&](const GemmPlan& a, const GemmPlan& b) { return estimate(a, p) < estimate(b, p); });
@@ -119,20 +158,25 @@ GemmPlan plan_gemm(const GemmProblem& problem) {
 
 std::string to_string(const GemmPlan& plan) {
   char text[96];
-  std::snprintf(text, sizeof text, "%dx%d stages %d split %d%s", plan.tile_n, plan.tile_m, plan.stages,
+  std::snprintf(text, sizeof text, "%s %dx%d stages %d split %d%s",
+                plan.kernel == GemmKernel::kStream ? "stream" : "tile", plan.tile_n, plan.tile_m, plan.stages,
                 plan.split_k, plan.promote ? " promote" : "");
   return text;
 }
 
 Result<GemmPlan> parse_gemm_plan(const std::string& text) {
-  char tail[16] = {};
+  char kernel[8] = {}, tail[16] = {};
   GemmPlan plan;
-  const int fields = std::sscanf(text.c_str(), "%dx%d stages %d split %d %15s", &plan.tile_n, &plan.tile_m,
-                                 &plan.stages, &plan.split_k, tail);
-  plan.promote = fields == 5;
-  const bool split = plan.split_k == 1 || plan.split_k == 2 || plan.split_k == 4 || plan.split_k == 8;
-  if (fields < 4 || to_string(plan) != text || !split || !tile_exists(plan) || plan.stages < 2 ||
-      plan.stages > kMaxStages || gemm_shared_bytes(plan) > kSharedPerBlock) {
+  const int fields = std::sscanf(text.c_str(), "%7s %dx%d stages %d split %d %15s", kernel, &plan.tile_n,
+                                 &plan.tile_m, &plan.stages, &plan.split_k, tail);
+  plan.kernel = kernel == std::string("tile") ? GemmKernel::kTile : GemmKernel::kStream;
+  plan.promote = fields == 6;
+  const bool tile = plan.kernel == GemmKernel::kTile;
+  const bool split =
+      plan.split_k == 1 || (!tile && (plan.split_k == 2 || plan.split_k == 4 || plan.split_k == 8));
+  const bool staged = tile ? plan.stages == tile_stages(plan) : plan.stages >= 2 && plan.stages <= kMaxStages;
+  if (fields < 5 || to_string(plan) != text || !split || !tile_exists(plan) || !staged ||
+      gemm_shared_bytes(plan) > kSharedPerBlock) {
     return invalid_argument("'" + text + "' is no plan of a product's kernel");
   }
   return plan;

@@ -1,8 +1,9 @@
 // How a product is cut up: host structs and integers alone, tested without a GPU.
 //
-// A tile is 64 or 128 rows of the weight by 8 to 256 tokens (gemm_stream.cuh): with few tokens no product is
-// wasted on rows that are not there, and a weight is read once, at memory speed. The CTAs of a cluster may
-// share a tile, each with a range of k.
+// Two kernels. `stream` (gemm_stream.cuh) is for few tokens: a tile is 64 or 128 rows of the weight by 8 to
+// 256 tokens, no product is wasted on rows that are not there, and a weight is read once, at memory speed;
+// the CTAs of a cluster may share a tile, each with a range of k. `tile` (gemm_tile.cuh) is for many: 128
+// tokens by 128 or 256 rows of the weight, which two CTAs share.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,15 @@ namespace octet::cuda {
 // Of an H100 (SXM); on other cards the first guess is merely not the best.
 inline constexpr int kMultiprocessors = 132;
 
+enum class GemmKernel : uint8_t { kStream, kTile };
+
 struct GemmPlan {
   int32_t tile_n = 0;    // rows of the weight
   int32_t tile_m = 0;    // tokens
   int32_t stages = 0;    // of the ring in shared memory, see gemm_stage_panels
-  int32_t split_k = 1;   // CTAs that share a tile, 1 to 8; their sums are added in a fixed order
-  bool promote = false;  // fp8: sums go to float registers every 128 of k, see docs/kernels.md
+  int32_t split_k = 1;   // stream: CTAs that share a tile, 1 to 8; their sums are added in a fixed order
+  bool promote = false;  // stream, fp8: sums go to float registers every 128 of k, see docs/kernels.md
+  GemmKernel kernel = GemmKernel::kStream;
   bool operator==(const GemmPlan&) const = default;
 };
 
@@ -45,6 +49,9 @@ std::vector<GemmPlan> gemm_candidates(const GemmProblem& problem);
 // The plan where nothing was timed.
 GemmPlan plan_gemm(const GemmProblem& problem);
 
+// A plan of every tile that may exist, without stages.
+std::vector<GemmPlan> all_gemm_tiles();
+
 // Panels of 128 bytes of k in a stage, and how many stages' worth a product's k is.
 int32_t gemm_stage_panels(const GemmPlan& plan);
 int64_t gemm_blocks(const GemmPlan& plan, const GemmProblem& problem);
@@ -52,7 +59,7 @@ int64_t gemm_blocks(const GemmPlan& plan, const GemmProblem& problem);
 // Dynamic shared memory of a plan's CTA.
 int64_t gemm_shared_bytes(const GemmPlan& plan);
 
-// "64x16 stages 12 split 4", and back. Errors: kInvalidArgument for what no kernel here can do.
+// "stream 64x16 stages 12 split 4", and back. Errors: kInvalidArgument for what no kernel here can do.
 std::string to_string(const GemmPlan& plan);
 Result<GemmPlan> parse_gemm_plan(const std::string& text);
 

@@ -7,7 +7,7 @@
 namespace octet::cuda {
 namespace {
 
-constexpr char kHeader[] = "octet gemm plans 1";  // the number changes with the kernels
+constexpr char kHeader[] = "octet gemm plans 2";  // the number changes with the kernels
 
 const char* type_name(QType type) {
   switch (type) {

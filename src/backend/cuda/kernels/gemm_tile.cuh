@@ -1,0 +1,306 @@
+// Many tokens: tiles of 128 tokens x kColumns rows of the weight, two CTAs of a cluster beside each other
+// along m.
+//
+//   bound   by the tensor cores; a tile brings (128 + kColumns / 2) * 128 bytes from L2 for each 128 bytes of
+//   k
+//
+// Persistent. One thread brings both operands through a ring of stages; each of the two CTAs brings half of
+// the weights' panel and sends it to both, for without that L2 would be the bound; a stage is free when the
+// warpgroups of both have read it. Two warpgroups multiply 64 tokens each. When a tile's sums are complete
+// they are scaled and packed in registers; then the next tile's products begin, and behind them the packed
+// results go through shared memory to where they belong. The second warpgroup starts a block of k late, so
+// that the tensor cores work for one while the other packs.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "backend/cuda/device/bulk_copy.h"
+#include "backend/cuda/device/cluster.h"
+#include "backend/cuda/device/mma.h"
+#include "backend/cuda/device/pdl.h"
+#include "backend/cuda/device/tma.h"
+#include "backend/cuda/device/wgmma.h"
+#include "backend/cuda/kernels/gemm.h"
+#include "backend/cuda/kernels/gemm_output.cuh"
+
+namespace octet::cuda {
+
+struct TileArgs {
+  TensorMap weights, tokens;
+  TensorMap results;  // boxes of 64 x 64, where out.vectors
+  GemmOutput out;
+  int32_t blocks = 0;              // of 128 bytes of k
+  int32_t pairs = 0, columns = 0;  // tiles down (of 256 tokens) and across
+  bool plain = false;              // 8 bit: both scales; none in 16 bit; no bias, no zero point
+};
+
+// The order of tiles: down eight pairs of token tiles before the next columns, so that what many read at a
+// time stays in L2.
+struct TilePlace {
+  int32_t pair, column;
+  __device__ static TilePlace at(const TileArgs& a, int32_t i) {
+    constexpr int32_t kGroup = 8;
+    const int32_t group = i / (kGroup * a.columns), rest = i - group * kGroup * a.columns;
+    const int32_t height = min(kGroup, a.pairs - group * kGroup);
+    return {group * kGroup + rest % height, rest / height};
+  }
+};
+
+template <class Type, int kColumns>
+struct TileShape {
+  static constexpr int kStages = kColumns == 256 ? 4 : 6;
+  static constexpr int kTokenBytes = 128 * 128, kStageBytes = kTokenBytes + kColumns * 128;
+  static constexpr int kCount = kColumns / 2;  // sums a thread holds
+  static constexpr int kHalves = kColumns / 128;
+  // Shared memory: the ring; results of a warpgroup, 128 columns at a time; barriers.
+  static constexpr int kResults = kStages * kStageBytes, kResultBytes = 64 * 128 * 2;
+  static constexpr int kBarriers = kResults + 2 * kResultBytes;
+  static constexpr int kSharedBytes = kBarriers + 2 * 8 * kStages;
+};
+
+template <int kStages>
+struct RingPlace {
+  int32_t stage = 0;
+  uint32_t phase = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  }
+};
+
+template <class Shape, int kColumns>
+__device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, uint32_t rank) {
+  const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
+  const uint64_t policy = evict_normal_policy();
+  const int32_t tiles = a.pairs * a.columns;
+  const auto weights = [&](const TilePlace& place, int32_t block, int32_t stage) {
+    const uint32_t to = shared + stage * Shape::kStageBytes + Shape::kTokenBytes;
+    barrier_arrive_expect(full + 8 * stage, Shape::kStageBytes);
+    load_box_multicast(to + rank * (kColumns / 2) * 128, &a.weights, block * 128,
+                       place.column * kColumns + rank * (kColumns / 2), full + 8 * stage, 3, policy);
+  };
+  const auto tokens = [&](const TilePlace& place, int32_t block, int32_t stage) {
+    load_box(shared + stage * Shape::kStageBytes, &a.tokens, block * 128, (place.pair * 2 + rank) * 128,
+             full + 8 * stage, policy);
+  };
+  // The first stages' weights come before the kernel before this one has ended.
+  int32_t tile = cluster_index();
+  const int32_t early = min(a.blocks, Shape::kStages);
+  for (int32_t i = 0; i < early; ++i) weights(TilePlace::at(a, tile), i, i);
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  for (int32_t i = 0; i < early; ++i) tokens(TilePlace::at(a, tile), i, i);
+  RingPlace<Shape::kStages> at;
+  for (int32_t i = 0; i < early; ++i) at.next();
+  bool filled = early == Shape::kStages;  // the ring once, so that stages must be waited for
+  for (int32_t block = early; tile < tiles; tile += cluster_count(), block = 0) {
+    const TilePlace place = TilePlace::at(a, tile);
+    for (; block < a.blocks; ++block) {
+      if (filled) barrier_wait(empty + 8 * at.stage, at.phase ^ 1);
+      weights(place, block, at.stage);
+      tokens(place, block, at.stage);
+      at.next();
+      filled |= at.stage == 0;
+    }
+  }
+}
+
+// 128 columns of a warpgroup's 64 rows, packed, through shared memory to global memory.
+__device__ __forceinline__ void tile_store(const TileArgs& a, const uint32_t* packed, uint32_t results,
+                                           int32_t row, int32_t column) {
+  const int thread = threadIdx.x % 128, lane = threadIdx.x % 32, group = threadIdx.x / 128;
+  if (thread == 0) bulk_store_wait_read();  // of the 128 columns before
+  named_barrier_sync(group, 128);
+  // Lanes 8 i to 8 i + 7 address rows of matrix i: rows 0 to 7, 8 to 15, the same eight columns on.
+  const uint32_t to = results + (thread / 32 * 16 + lane % 16) * 128 + ((lane / 16) ^ (lane % 8)) * 16;
+#pragma unroll
+  for (int q = 0; q < 8; ++q)
+    store_matrices((to ^ (q % 4 * 32)) + q / 4 * 8192, packed[4 * q], packed[4 * q + 1], packed[4 * q + 2],
+                   packed[4 * q + 3]);
+  async_proxy_fence();
+  named_barrier_sync(group, 128);
+  if (thread == 0 && row < a.out.m) {
+    for (int box = 0; box < 2; ++box)
+      if (column + 64 * box < a.out.n) store_box(results + 8192 * box, &a.results, column + 64 * box, row);
+    bulk_store_commit();
+  }
+}
+
+struct RowScales {
+  float scale[2];
+  int32_t zero[2];
+};
+
+// Scales of the weight's rows for pairs j of a thread, columns 8 j and 8 j + 1 from `column`.
+template <int kPairs>
+__device__ __forceinline__ void load_scales(const TileArgs& a, int32_t column, float2 (&scales)[kPairs]) {
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {  // n is even here
+    const int32_t at = min(column + 8 * j, a.out.n - 2);
+    scales[j] = __ldg(reinterpret_cast<const float2*>(a.out.w_scale + at));
+  }
+}
+
+// Sums scaled and packed in pairs: packed[2 j + h] is row 8 h, columns 8 j and 8 j + 1 from `column`.
+template <class Type, int kFirst, int kPairs, class Sum, int kCount>
+__device__ __forceinline__ void pack_plain(const Sum (&d)[kCount], const RowScales& rows,
+                                           const float2 (&scales)[kPairs], uint32_t (&packed)[kCount / 2]) {
+#pragma unroll
+  for (int i = 2 * kFirst; i < 2 * (kFirst + kPairs); ++i) {
+    float low = static_cast<float>(d[2 * i]), high = static_cast<float>(d[2 * i + 1]);
+    if constexpr (Type::kBytes == 1) {
+      low = __fmul_rn(__fmul_rn(low, rows.scale[i % 2]), scales[i / 2 - kFirst].x);
+      high = __fmul_rn(__fmul_rn(high, rows.scale[i % 2]), scales[i / 2 - kFirst].y);
+    }
+    packed[i] = bf16_pair(low, high);
+  }
+}
+template <class Sum, int kCount>
+__device__ __forceinline__ void pack_any(const GemmOutput& out, const Sum (&d)[kCount], int32_t column,
+                                         const RowScales& rows, uint32_t (&packed)[kCount / 2]) {
+#pragma unroll
+  for (int i = 0; i < kCount / 2; ++i) {
+    const int32_t at = column + i / 2 * 8;
+    float v[2] = {};
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      if (at + e < out.n) v[e] = out.value(d[2 * i + e], at + e, rows.scale[i % 2], rows.zero[i % 2]);
+    packed[i] = bf16_pair(v[0], v[1]);
+  }
+}
+
+template <class Type, int kColumns>
+__device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared) {
+  using Shape = TileShape<Type, kColumns>;
+  using Sum = typename Type::Sum;
+  constexpr int kCount = Shape::kCount;
+  const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
+  const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32;
+  const uint32_t results = shared + Shape::kResults + group * Shape::kResultBytes;
+  const uint32_t rank = cluster_rank();
+  const int32_t tiles = a.pairs * a.columns;
+  RingPlace<Shape::kStages> at;
+  int32_t last = 0;
+  Sum d[kCount];
+  uint32_t packed[kCount / 2] = {};
+  bool pending = false;
+  int32_t stored_row = 0, stored_column = 0;
+
+  const auto issue = [&](bool fresh) {
+    barrier_wait(full + 8 * at.stage, at.phase);
+    const uint32_t stage = shared + at.stage * Shape::kStageBytes;
+    const uint64_t tokens = wgmma_descriptor(stage + group * 64 * 128),
+                   weights = wgmma_descriptor(stage + Shape::kTokenBytes);
+    wgmma_pin(d);
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < 4; ++step)
+      Wgmma<Type, kColumns>::run(d, tokens + 2 * step, weights + 2 * step, fresh && step == 0 ? 0 : 1);
+    wgmma_commit();
+  };
+  // A warp's arrival at the stage's barrier of both CTAs: lane 0 at the first's, lane 1 at the second's.
+  const auto release = [&](int32_t stage) {
+    if (lane < 2) barrier_arrive_cluster(map_shared(empty + 8 * stage, lane));
+  };
+  // The products before those just issued are done.
+  const auto settle = [&] {
+    wgmma_wait<1>();
+    release(last);
+    last = at.stage;
+    at.next();
+  };
+
+  wait_for_previous_kernel();
+  if (group == 1) named_barrier_sync(3, 256);
+  bool first = true;
+  for (int32_t tile = cluster_index(); tile < tiles; tile += cluster_count()) {
+    const TilePlace place = TilePlace::at(a, tile);
+    const int32_t row = (place.pair * 2 + static_cast<int32_t>(rank)) * 128 + group * 64;
+    const int32_t column = place.column * kColumns;
+    issue(true);
+    last = at.stage;
+    at.next();
+    if (pending) tile_store(a, packed, results, stored_row, stored_column);
+    if (a.blocks > 1) {
+      issue(false);
+      settle();
+    }
+    if (first && group == 0) named_barrier_arrive(3, 256);
+    first = false;
+    if constexpr (Shape::kHalves == 2) {
+      if (pending) tile_store(a, packed + kCount / 4, results, stored_row, stored_column + 128);
+    }
+    for (int32_t block = 2; block < a.blocks; ++block) {
+      issue(false);
+      settle();
+    }
+    // What the sums are multiplied by comes while the last products run.
+    const int32_t own_row = row + threadIdx.x % 128 / 32 * 16 + lane / 4, own_column = column + lane % 4 * 2;
+    RowScales rows;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const bool inside = own_row + 8 * h < a.out.m;
+      rows.scale[h] = inside ? a.out.row_scale(own_row + 8 * h) : 0;
+      rows.zero[h] = inside ? a.out.row_zero(own_row + 8 * h) : 0;
+    }
+    constexpr int kPairs = kCount / 8;
+    const bool scaled = Type::kBytes == 1 && a.plain;
+    float2 scales[kPairs] = {};
+    if (scaled) load_scales(a, own_column, scales);
+    wgmma_wait<0>();
+    wgmma_pin(d);
+    release(last);
+    if (a.out.vectors) {
+      if (a.plain) {
+        float2 more[kPairs] = {};
+        if (scaled) load_scales(a, own_column + 8 * kPairs, more);
+        pack_plain<Type, 0>(d, rows, scales, packed);
+        pack_plain<Type, kPairs>(d, rows, more, packed);
+      } else {
+        pack_any(a.out, d, own_column, rows, packed);
+      }
+      pending = true, stored_row = row, stored_column = column;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const int32_t r = own_row + i / 2 % 2 * 8, c = own_column + i / 4 * 8 + i % 2;
+        if (r < a.out.m && c < a.out.n)
+          a.out.store(r, c, a.out.value(d[i], c, rows.scale[i / 2 % 2], rows.zero[i / 2 % 2]));
+      }
+    }
+  }
+  if (pending) {
+#pragma unroll
+    for (int half = 0; half < Shape::kHalves; ++half)
+      tile_store(a, packed + half * 32, results, stored_row, stored_column + 128 * half);
+    if (threadIdx.x % 128 == 0) bulk_store_wait();
+  }
+}
+
+template <class Type, int kColumns>
+__global__ __launch_bounds__(384, 1) void tile_kernel(const __grid_constant__ TileArgs a) {
+  using Shape = TileShape<Type, kColumns>;
+  const uint32_t shared = shared_address(dynamic_shared_memory());
+  const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < Shape::kStages; ++i) {
+      barrier_init(full + 8 * i, 1);
+      barrier_init(empty + 8 * i, 16);  // a warp's leader of both CTAs' eight
+    }
+    barrier_init_fence();
+    prefetch_tensor_map(&a.weights);
+    prefetch_tensor_map(&a.tokens);
+    if (a.out.vectors) prefetch_tensor_map(&a.results);
+  }
+  cluster_sync();
+  if (threadIdx.x < 128) {
+    set_register_limit_down<40>();
+    if (threadIdx.x == 0) tile_load<Shape, kColumns>(a, shared, cluster_rank());
+  } else {
+    set_register_limit_up<232>();
+    tile_multiply<Type, kColumns>(a, shared);
+  }
+  __syncwarp();
+  cluster_sync();  // the other CTA may still write here
+}
+
+}  // namespace octet::cuda

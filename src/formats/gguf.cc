@@ -19,13 +19,18 @@ struct TensorType {
   uint32_t id;
   DType type;
 };
-constexpr std::array<TensorType, 8> kTensorTypes = {{
+constexpr std::array<TensorType, 13> kTensorTypes = {{
     {0, DType::kF32},
     {1, DType::kF16},
     {2, DType::kQ4_0},
     {3, DType::kQ4_1},
+    {6, DType::kQ5_0},
+    {7, DType::kQ5_1},
     {8, DType::kQ8_0},
+    {10, DType::kQ2_K},
+    {11, DType::kQ3_K},
     {12, DType::kQ4_K},
+    {13, DType::kQ5_K},
     {14, DType::kQ6_K},
     {30, DType::kBF16},
 }};
@@ -101,8 +106,8 @@ Result<DType> tensor_type(uint32_t id) {
   }
   const std::string found =
       id < kTensorTypeNames.size() ? kTensorTypeNames[id] : "type " + std::to_string(id);
-  return unsupported("expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K, found " + found +
-                     "; take the model as Q8_0 or in 16 bits");
+  return unsupported("expected one of F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q2_K to Q6_K, found " +
+                     found + "; take the model as Q8_0 or in 16 bits");
 }
 
 // The bytes of a tensor, or an error where its sizes do not fit its type or overflow.

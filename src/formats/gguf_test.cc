@@ -95,9 +95,9 @@ TEST(Gguf, RefusesWithOneLine) {
          "an array of arrays");
   expect(GgufBytes().u32("general.alignment", 3).build(), "general.alignment: expected a power of two");
   expect(GgufBytes().floats("t", {1}, {1}).floats("t", {1}, {1}).build(), "tensor t: is there twice");
-  expect(GgufBytes().tensor("t", {32}, std::string(18, 'x'), 6).build(),
+  expect(GgufBytes().tensor("t", {32}, std::string(18, 'x'), 20).build(),
          "tensor t: expected one of F32, F16");
-  expect(GgufBytes().tensor("t", {32}, std::string(18, 'x'), 6).build(), "found Q5_0");
+  expect(GgufBytes().tensor("t", {32}, std::string(18, 'x'), 20).build(), "found IQ4_NL");
   expect(GgufBytes().tensor("t", {33}, std::string(68, 'x'), 8).build(),
          "tensor t: expected rows of a multiple of 32");
   expect(GgufBytes().tensor("t", {1, 1, 1, 1, 1}, "abcd").build(),

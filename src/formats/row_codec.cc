@@ -71,6 +71,64 @@ void q4_1_block(const uint8_t* block, float* out) {
   }
 }
 
+// Bit 4 of value i is bit i of `high`.
+int fifth_bit(uint32_t high, int i) {
+  return static_cast<int>((high >> i) & 1) << 4;
+}
+
+void q5_0_block(const uint8_t* block, float* out) {
+  const float d = load_half(block);
+  const auto high = load<uint32_t>(block + 2);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(((block[6 + i] & 0xf) | fifth_bit(high, i)) - 16);
+    out[i + 16] = d * static_cast<float>(((block[6 + i] >> 4) | fifth_bit(high, i + 16)) - 16);
+  }
+}
+
+void q5_1_block(const uint8_t* block, float* out) {
+  const float d = load_half(block), m = load_half(block + 2);
+  const auto high = load<uint32_t>(block + 4);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>((block[8 + i] & 0xf) | fifth_bit(high, i)) + m;
+    out[i + 16] = d * static_cast<float>((block[8 + i] >> 4) | fifth_bit(high, i + 16)) + m;
+  }
+}
+
+// The 2-bit codes of Q2_K and Q3_K: parts of 32 values, four of which share 32 bytes.
+int two_bits(const uint8_t* codes, int part, int i) {
+  return (codes[part / 4 * 32 + i] >> (part % 4 * 2)) & 3;
+}
+
+void q2_k_block(const uint8_t* block, float* out) {
+  const float d = load_half(block + 80), dmin = load_half(block + 82);
+  for (int part = 0; part < 8; ++part) {
+    for (int i = 0; i < 32; ++i) {
+      const uint8_t scale = block[part * 2 + i / 16];
+      out[part * 32 + i] =
+          d * static_cast<float>(scale & 0xf) * static_cast<float>(two_bits(block + 16, part, i)) -
+          dmin * static_cast<float>(scale >> 4);
+    }
+  }
+}
+
+// Scale `i` of sixteen: its low 4 bits in bytes 0-7 (the second eight in the high nibbles), its high 2 bits
+// in bytes 8-11, four scales a byte: i % 4 is the byte, i / 4 the pair.
+int q3_k_scale(const uint8_t* scales, int i) {
+  const int low = (scales[i % 8] >> (i / 8 * 4)) & 0xf, high = (scales[8 + i % 4] >> (i / 4 * 2)) & 3;
+  return (low | high << 4) - 32;
+}
+
+void q3_k_block(const uint8_t* block, float* out) {
+  const float d = load_half(block + 108);
+  for (int part = 0; part < 8; ++part) {
+    for (int i = 0; i < 32; ++i) {
+      const int third = (block[i] >> part) & 1;
+      const float scale = d * static_cast<float>(q3_k_scale(block + 96, part * 2 + i / 16));
+      out[part * 32 + i] = scale * static_cast<float>((two_bits(block + 32, part, i) | third << 2) - 4);
+    }
+  }
+}
+
 // Scale and minimum `i` of eight: the first four in the low 6 bits of bytes 0-3 and 4-7; the others' low 4
 // bits in bytes 8-11, their high 2 bits on top of the first.
 void q4_k_scale(const uint8_t* scales, int i, float* scale, float* minimum) {
@@ -83,19 +141,28 @@ void q4_k_scale(const uint8_t* scales, int i, float* scale, float* minimum) {
   }
 }
 
-void q4_k_block(const uint8_t* block, float* out) {
+// Q4_K, and Q5_K with a fifth bit of every value: bit `part` of high[i].
+void q45_k_block(const uint8_t* block, const uint8_t* high, const uint8_t* codes, float* out) {
   const float d = load_half(block), dmin = load_half(block + 2);
-  const uint8_t* scales = block + 4;
-  const uint8_t* codes = block + 16;
   for (int part = 0; part < 8; ++part) {  // 32 values each; two parts share 32 bytes
     float scale = 0, minimum = 0;
-    q4_k_scale(scales, part, &scale, &minimum);
+    q4_k_scale(block + 4, part, &scale, &minimum);
     const float step = d * scale, offset = dmin * minimum;
     const uint8_t* q = codes + part / 2 * 32;
     const int shift = part % 2 * 4;
-    for (int i = 0; i < 32; ++i)
-      out[part * 32 + i] = step * static_cast<float>((q[i] >> shift) & 0xf) - offset;
+    for (int i = 0; i < 32; ++i) {
+      const int fifth = high != nullptr ? (high[i] >> part & 1) << 4 : 0;
+      out[part * 32 + i] = step * static_cast<float>(((q[i] >> shift) & 0xf) | fifth) - offset;
+    }
   }
+}
+
+void q4_k_block(const uint8_t* block, float* out) {
+  q45_k_block(block, nullptr, block + 16, out);
+}
+
+void q5_k_block(const uint8_t* block, float* out) {
+  q45_k_block(block, block + 16, block + 48, out);
 }
 
 void q6_k_block(const uint8_t* block, float* out) {
@@ -155,8 +222,18 @@ void values_to_f32(DType type, const uint8_t* source, int64_t n, float* out) {
       return convert_blocks(type, source, n, out, q4_0_block);
     case DType::kQ4_1:
       return convert_blocks(type, source, n, out, q4_1_block);
+    case DType::kQ5_0:
+      return convert_blocks(type, source, n, out, q5_0_block);
+    case DType::kQ5_1:
+      return convert_blocks(type, source, n, out, q5_1_block);
+    case DType::kQ2_K:
+      return convert_blocks(type, source, n, out, q2_k_block);
+    case DType::kQ3_K:
+      return convert_blocks(type, source, n, out, q3_k_block);
     case DType::kQ4_K:
       return convert_blocks(type, source, n, out, q4_k_block);
+    case DType::kQ5_K:
+      return convert_blocks(type, source, n, out, q5_k_block);
     case DType::kQ6_K:
       return convert_blocks(type, source, n, out, q6_k_block);
   }

@@ -65,10 +65,44 @@ INSTANTIATE_TEST_SUITE_P(
                     1.01666259765625f,
                     1.01666259765625f,
                     3.2325439453125f},
+        GoldenBlock{DType::kQ5_0, {0}, 0xc25f534a49e44630u, -0.75f, 0.6875f, 0.39990234375f},
+        GoldenBlock{DType::kQ5_1,
+                    {0, 2},
+                    0x731b9e0a523cf06cu,
+                    1.32916259765625f,
+                    1.20416259765625f,
+                    4.2322998046875f},
+        GoldenBlock{DType::kQ2_K, {80, 82}, 0xe3a307dc7be17b6fu, 0.0f, 0.0f, 1.133056640625f},
+        GoldenBlock{DType::kQ3_K, {108}, 0xa91f52761fa60be5u, 2.5f, 3.75f, -9.19775390625f},
+        GoldenBlock{
+            DType::kQ5_K, {0, 2}, 0xb004c5f830c2398cu, 36.495849609375f, -0.316650390625f, 187.087646484375f},
         GoldenBlock{
             DType::kQ4_K, {0, 2}, 0xbcae4ea87df46d22u, 17.120849609375f, 19.058349609375f, -1.8662109375f},
         GoldenBlock{DType::kQ6_K, {208}, 0xe747536f5afafbeau, -146.0f, -109.5f, 62.384765625f}),
     [](const auto& info) { return dtype_name(info.param.type); });
+
+TEST(RowCodec, FifthBitsByHand) {
+  // d = 0.5 (0x3800), m = 3 (0x4200); value 0 is 1 + 16, value 16 is 2, value 31 is 15 + 16, the others 0.
+  std::vector<uint8_t> bytes(24, 0);
+  bytes[1] = 0x38;
+  bytes[3] = 0x42;
+  bytes[4] = 0x01;
+  bytes[7] = 0x80;
+  bytes[8] = 0x21;
+  bytes[23] = 0xf0;
+  std::vector<float> values(32);
+  values_to_f32(DType::kQ5_1, bytes.data(), 32, values.data());
+  EXPECT_EQ(values[0], 0.5f * 17 + 3);
+  EXPECT_EQ(values[1], 3.0f);
+  EXPECT_EQ(values[16], 0.5f * 2 + 3);
+  EXPECT_EQ(values[31], 0.5f * 31 + 3);
+  bytes.erase(bytes.begin() + 2, bytes.begin() + 4);  // Q5_0: no minimum, 16 below
+  values_to_f32(DType::kQ5_0, bytes.data(), 32, values.data());
+  EXPECT_EQ(values[0], 0.5f * (17 - 16));
+  EXPECT_EQ(values[1], 0.5f * -16);
+  EXPECT_EQ(values[16], 0.5f * (2 - 16));
+  EXPECT_EQ(values[31], 0.5f * (31 - 16));
+}
 
 TEST(RowCodec, EveryHalfIsThatOfTheScalarCodec) {
   std::vector<uint8_t> bytes(2 * 65536 + 1);

@@ -21,7 +21,12 @@ enum class DType : uint8_t {
   kQ8_0,
   kQ4_0,
   kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
   kQ4_K,
+  kQ5_K,
   kQ6_K,  // 32 or 256 values a block, with their scales inside it
 };
 

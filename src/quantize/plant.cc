@@ -8,6 +8,19 @@
 #include "quantize/layer_runner.h"
 
 namespace octet {
+namespace {
+
+// Fisher-Yates over all channels, though few are taken: torch.randperm gives this order for the same seed, so
+// that simulations in Python plant the same channels.
+std::vector<int32_t> shuffled(int32_t n, std::mt19937& generator) {
+  std::vector<int32_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t i = 0; i + 1 < order.size(); ++i)
+    std::swap(order[i], order[i + generator() % (order.size() - i)]);
+  return order;
+}
+
+}  // namespace
 
 Result<Recipe> plant_outliers(const Checkpoint& checkpoint, const PlantOptions& options) {
   const ModelConfig& config = checkpoint.config;
@@ -21,13 +34,11 @@ Result<Recipe> plant_outliers(const Checkpoint& checkpoint, const PlantOptions& 
                             std::to_string(config.hidden_size));
   }
   Recipe recipe;
-  std::mt19937_64 generator(options.seed);
-  std::vector<int32_t> order(static_cast<size_t>(config.hidden_size));
-  std::iota(order.begin(), order.end(), 0);
+  std::mt19937 generator(static_cast<uint32_t>(options.seed));
   for (int32_t layer = 0; layer < config.n_layers; ++layer) {
     for (const InputKind kind : {InputKind::kQkv, InputKind::kGateUp}) {
       const auto chosen = static_cast<size_t>(options.channels);
-      for (size_t i = 0; i < chosen; ++i) std::swap(order[i], order[i + generator() % (order.size() - i)]);
+      const std::vector<int32_t> order = shuffled(config.hidden_size, generator);
       const std::string norm =
           "model.layers." + std::to_string(layer) +
           (kind == InputKind::kQkv ? ".input_layernorm.weight" : ".post_attention_layernorm.weight");

@@ -26,7 +26,7 @@ CASES = {
     "fp8": ["--scheme", "fp8", "--quantize-head"],
     "w8a16": ["--scheme", "w8a16"],
     "w8a16-fp8": ["--scheme", "w8a16-fp8"],
-    "w4a16": ["--scheme", "w4a16:32"],
+    "w4a16": ["--scheme", "w4a16:32", "--weights", "absmax"],
     "mixed": ["--scheme", "int8-minmax", "--override", "mlp=fp8", "--override", "o_proj=w8a16", "--exclude", "layers\\.0\\."],
     "llm-int8": ["--scheme", "llm-int8:3"],
 }

@@ -2,12 +2,13 @@
 // picture.
 #include "cli/eval_compare.h"
 
-#include <filesystem>
 #include <memory>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "cli/calibration_options.h"
+#include "cli/eval_candidates.h"
 #include "cli/eval_tasks.h"
 #include "formats/file_output.h"
 
@@ -20,48 +21,10 @@ struct Args {
   std::vector<std::string> schemes = {"all"};
   std::vector<std::string> task_data =
       std::vector<std::string>(choice_tasks().size());  // beside choice_tasks()
+  CalibrationTextOptions calibration;
+  std::string checkpoints;  // folder of calibrated candidates
   std::string report;
 };
-
-// One model to be measured: the baseline quantized while loading, or a checkpoint.
-struct Candidate {
-  std::string name;
-  ModelArgs model;
-};
-
-// The schemes asked for. Of "all", those that need a calibration are left out with the reason.
-Result<std::vector<Candidate>> candidates(const Args& args, Comparison& comparison) {
-  std::vector<Candidate> list;
-  const auto add_scheme = [&](const std::string& scheme) {
-    ModelArgs model = args.eval.model;
-    model.options.scheme = scheme;
-    list.push_back({scheme, model});
-  };
-  for (const auto& wanted : args.schemes) {
-    if (std::filesystem::exists(wanted)) {
-      list.push_back({std::filesystem::path(wanted).lexically_normal().filename().string(),
-                      baseline_args(args.eval.model, wanted)});
-    } else if (wanted != "all") {
-      OCTET_RETURN_IF_ERROR(scheme_by_name(wanted).status());
-      add_scheme(wanted);
-    } else {
-      for (const auto& scheme : scheme_names()) {
-        if (scheme == "f32") continue;  // for tests
-        if (!scheme_is_calibrated(scheme)) {
-          add_scheme(scheme);
-          continue;
-        }
-        comparison.left_out.emplace_back(
-            scheme,
-            fmt::format(
-                "it is calibrated: `octet quantize {} --scheme {} -o FOLDER`, then --schemes all,FOLDER",
-                args.eval.model.model, scheme));
-        log_info(scheme + " is left out: " + comparison.left_out.back().second);
-      }
-    }
-  }
-  return list;
-}
 
 // What stays the same over all candidates.
 struct Bench {
@@ -113,8 +76,10 @@ Result<CompareRow> measure_baseline(Bench& bench, Session& baseline) {
   return row;
 }
 
-Result<CompareRow> measure(Bench& bench, Session& baseline, const Candidate& candidate) {
-  OCTET_ASSIGN_OR_RETURN(Session session, open(candidate.model, bench.args, !bench.sets.empty()));
+Result<CompareRow> measure(Bench& bench, Session& baseline, const Candidate& candidate,
+                           CandidateMaker& maker) {
+  OCTET_ASSIGN_OR_RETURN(const ModelArgs model, maker.prepare(candidate));
+  OCTET_ASSIGN_OR_RETURN(Session session, open(model, bench.args, !bench.sets.empty()));
   CompareRow row;
   row.scheme = candidate.name;
   row.runs_as = session.model->scheme_name();
@@ -139,12 +104,21 @@ std::string command_line(const Args& args) {
       text += fmt::format(" --{} {}", choice_tasks()[i].name, args.task_data[i]);
   }
   if (args.eval.limit > 0) text += fmt::format(" --questions {}", args.eval.limit);
+  const CalibrationTextOptions usual, &c = args.calibration;
+  if (c.files != std::vector<std::string>{"self"})
+    text += fmt::format(" --calibration {}", fmt::join(c.files, " "));
+  if (c.samples != usual.samples) text += fmt::format(" --samples {}", c.samples);
+  if (c.sequence_length != usual.sequence_length)
+    text += fmt::format(" --sequence-length {}", c.sequence_length);
   return text;
 }
 
 Result<Comparison> compare(const Args& args, Bench& bench) {
   Comparison comparison;
-  OCTET_ASSIGN_OR_RETURN(const auto list, candidates(args, comparison));
+  OCTET_ASSIGN_OR_RETURN(const auto list, candidates(args.eval.model, args.schemes));
+  CalibrationTextOptions calibration = args.calibration;
+  calibration.seed = args.eval.model.seed;
+  CandidateMaker maker(args.eval.model, std::move(calibration), args.checkpoints);
   OCTET_ASSIGN_OR_RETURN(Session baseline, open(baseline_args(args.eval.model, args.eval.model.model), args,
                                                 !bench.sets.empty()));
   OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(args.eval.data));
@@ -158,7 +132,7 @@ Result<Comparison> compare(const Args& args, Bench& bench) {
   OCTET_ASSIGN_OR_RETURN(auto first, measure_baseline(bench, baseline));
   comparison.rows.push_back(std::move(first));
   for (const Candidate& candidate : list) {
-    auto row = measure(bench, baseline, candidate);
+    auto row = measure(bench, baseline, candidate, maker);
     if (!row.ok()) return row.status().with_context(candidate.name);
     comparison.rows.push_back(std::move(row).value());
   }
@@ -205,8 +179,10 @@ void add_eval_compare(CLI::App& eval, Action& action) {
   command->remove_option(command->get_option("--baseline"));  // it is MODEL as stored
   add_window_options(*command, args->window);
   command
-      ->add_option("--schemes", args->schemes,
-                   "comma separated: names of schemes, quantized checkpoints of the same model, or all")
+      ->add_option(
+          "--schemes", args->schemes,
+          "comma separated: names of schemes (calibrated where they take data), with another rounding of the "
+          "weights such as fp8+gptq, quantized checkpoints of the same model, or all")
       ->delimiter(',')
       ->capture_default_str();
   for (size_t i = 0; i < choice_tasks().size(); ++i) {
@@ -214,6 +190,10 @@ void add_eval_compare(CLI::App& eval, Action& action) {
                         std::string("also these questions: ") + choice_tasks()[i].format);
   }
   command->add_option("--questions", args->eval.limit, "of each set; of MMLU, a subject (default: all)");
+  add_calibration_text_options(*command, args->calibration);
+  command->add_option("--checkpoints", args->checkpoints,
+                      "folder that keeps the checkpoints of calibrated schemes; those that are there are not "
+                      "made again (default: none is kept)");
   command->add_option("--report", args->report,
                       "write table and picture to this HTML file, which needs nothing else");
   command->footer(

@@ -29,8 +29,7 @@ struct CompareRow {
 
 struct Comparison {
   std::string model, device, text, command;
-  std::vector<CompareRow> rows;                               // the baseline first
-  std::vector<std::pair<std::string, std::string>> left_out;  // scheme, reason
+  std::vector<CompareRow> rows;  // the baseline first
 };
 
 nlohmann::ordered_json to_json(const Comparison& comparison);

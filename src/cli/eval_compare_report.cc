@@ -84,11 +84,7 @@ ordered_json to_json(const Comparison& c) {
     }
     rows.push_back(r);
   }
-  ordered_json out = {
-      {"model", c.model}, {"device", c.device}, {"text", c.text}, {"command", c.command}, {"rows", rows}};
-  for (const auto& [scheme, reason] : c.left_out)
-    out["left_out"].push_back({{"scheme", scheme}, {"reason", reason}});
-  return out;
+  return {{"model", c.model}, {"device", c.device}, {"text", c.text}, {"command", c.command}, {"rows", rows}};
 }
 
 ReportTable comparison_table(const Comparison& c) {
@@ -157,8 +153,6 @@ ReportPage comparison_page(const Comparison& c) {
       "{} tokens of {} in {} windows, on {}. The baseline is the model as it is stored; KL is that of the "
       "next-token distributions from the baseline's, in nats a token.",
       c.rows.front().perplexity.tokens, c.text, c.rows.front().perplexity.windows, c.device)};
-  for (const auto& [scheme, reason] : c.left_out)
-    page.paragraphs.push_back("Left out: " + scheme + ": " + reason);
   page.tables.push_back(comparison_table(c));
   page.charts.push_back(size_chart(c));
   page.charts.push_back(bars(c, "Perplexity", "perplexity",

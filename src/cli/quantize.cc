@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "cli/calibration_options.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "formats/file_output.h"
@@ -19,20 +20,12 @@ struct Args {
   ModelArgs model;
   QuantizeOptions options;
   CalibrationTextOptions text;
-  std::string alpha = "auto", weights = "absmax", observer = "absmax";
+  std::string alpha = "auto", weights = "auto", observer = "absmax";
   std::string kv_dtype = "auto", kv_scales = "tensor";
-  bool strict_static = false;
+  bool strict_static = false, keep_static = false;
   std::string output, report;
   bool json = false;
 };
-
-Result<TokenSequences> calibration_text(const Args& args, const std::shared_ptr<Checkpoint>& checkpoint) {
-  if (args.text.files != std::vector<std::string>{"self"})
-    return read_calibration_files(*checkpoint, args.text);
-  log_info("calibration: on text that the model writes itself (--calibration FILE takes yours)");
-  OCTET_ASSIGN_OR_RETURN(auto ops, make_ops(args.model));
-  return write_own_text(checkpoint, std::move(ops), args.text);
-}
 
 Result<KvQuant> static_kv(const Args& args) {
   if (args.kv_dtype == "auto") return KvQuant{};
@@ -46,32 +39,50 @@ Result<KvQuant> static_kv(const Args& args) {
   return KvQuant{args.kv_dtype == "fp8" ? QType::kFp8 : QType::kInt8, false, args.kv_scales == "head"};
 }
 
-Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkpoint>& checkpoint) {
-  CalibrationOptions options;
-  const bool int8 = args.options.scheme == "int8" || args.options.scheme.starts_with("int8-static");
-  OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha != "auto" ? args.alpha
-                                                     : int8               ? "search"
-                                                                          : "none"));
-  OCTET_ASSIGN_OR_RETURN(options.weights, parse_rounding(args.weights));
-  OCTET_ASSIGN_OR_RETURN(options.observer, parse_observer(args.observer != "auto" ? args.observer
-                                                          : int8                  ? "mse"
-                                                                                  : "absmax"));
+Result<CalibrationOptions> calibration_options(const Args& args) {
+  CalibrationOptions options = usual_calibration(args.options);
+  if (args.alpha != "auto") {
+    OCTET_ASSIGN_OR_RETURN(options.smooth, parse_alpha(args.alpha));
+  }
+  if (args.weights != "auto") {
+    OCTET_ASSIGN_OR_RETURN(options.weights, parse_rounding(args.weights));
+  }
+  OCTET_ASSIGN_OR_RETURN(options.observer, parse_observer(args.observer));
   options.strict_static = args.strict_static;
+  options.keep_static = args.keep_static;
   OCTET_ASSIGN_OR_RETURN(options.kv, static_kv(args));
   options.n_threads = args.model.threads;
+  return options;
+}
+
+Result<Calibration> calibrate_for(const Args& args, const std::shared_ptr<Checkpoint>& checkpoint,
+                                  const CalibrationOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const auto schemes, quantized_schemes(*checkpoint, args.options, true));
   OCTET_RETURN_IF_ERROR(check_output_folder(args.output));  // now, not after minutes
-  OCTET_ASSIGN_OR_RETURN(const auto sequences, calibration_text(args, checkpoint));
+  OCTET_ASSIGN_OR_RETURN(const auto sequences, calibration_sequences(args.model, checkpoint, args.text));
   OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(args.model));
   return calibrate(*checkpoint, *ops, schemes, sequences, options);
 }
 
+// Options that would do nothing.
+Status check_no_data(const Args& args) {
+  const char* option = !args.report.empty()                                  ? "--report"
+                       : args.text.files != std::vector<std::string>{"self"} ? "--calibration"
+                                                                             : nullptr;
+  if (option == nullptr) return {};
+  return invalid_argument(std::string(option) + ": " + args.options.scheme +
+                          " takes no calibration; --weights gptq or mse does, or --kv-dtype");
+}
+
 Result<QuantizeReport> quantize(const Args& args) {
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
-  if (!needs_calibration(args.options) && args.weights == "absmax" && args.alpha == "auto" &&
-      args.kv_dtype == "auto")
+  OCTET_ASSIGN_OR_RETURN(const CalibrationOptions how, calibration_options(args));
+  if (!needs_calibration(args.options) && how.weights == WeightRounding::kAbsmax && args.alpha == "auto" &&
+      args.kv_dtype == "auto") {
+    OCTET_RETURN_IF_ERROR(check_no_data(args));
     return quantize_checkpoint(*checkpoint, args.options, args.output);
-  OCTET_ASSIGN_OR_RETURN(const auto calibration, calibrate_for(args, checkpoint));
+  }
+  OCTET_ASSIGN_OR_RETURN(const auto calibration, calibrate_for(args, checkpoint, how));
   OCTET_ASSIGN_OR_RETURN(auto report,
                          quantize_checkpoint(*checkpoint, args.options, args.output, &calibration));
   log_info("calibration: " + calibration_summary(calibration) + "; details in " + args.output +
@@ -105,18 +116,7 @@ int run(const Args& args) {
 }
 
 void add_calibration_options(CLI::App& command, Args& args) {
-  args.text.files = {"self"};
-  command
-      .add_option(
-          "--calibration", args.text.files,
-          "files of text, or of JSON lines (.jsonl) with a `text` or chat `messages`; self: the model writes "
-          "its own")
-      ->capture_default_str();
-  command
-      .add_option("--samples", args.text.samples,
-                  "sequences to calibrate on; the last eighth checks the result")
-      ->capture_default_str();
-  command.add_option("--sequence-length", args.text.sequence_length, "tokens of each")->capture_default_str();
+  add_calibration_text_options(command, args.text);
   command.add_option("--seed", args.text.seed, "of the model's own text")->capture_default_str();
   command
       .add_option(
@@ -125,18 +125,23 @@ void add_calibration_options(CLI::App& command, Args& args) {
           "of the layer's output), none, or a number from 0 to 1")
       ->capture_default_str();
   command
-      .add_option("--weights", args.weights,
-                  "rounding of the weights: absmax, mse (scales of least error), gptq (errors made good by "
-                  "the columns "
-                  "not yet rounded)")
+      .add_option(
+          "--weights", args.weights,
+          "rounding of the weights: absmax (without data; w4a16: scales of least error), mse (scales of "
+          "least error for the inputs seen), gptq (errors made good by the columns not yet rounded), "
+          "auto (gptq for w4a16, else absmax)")
       ->capture_default_str();
   command
       .add_option("--observer", args.observer,
                   "what a static input's scale is made for: absmax, percentile[:99.99], mse")
       ->capture_default_str();
-  command.add_flag(
+  auto* strict = command.add_flag(
       "--strict-static", args.strict_static,
       "stop where a static scale is not safe on held-back data, instead of making that input dynamic");
+  command
+      .add_flag("--keep-static", args.keep_static,
+                "keep static scales that are not safe, to measure what they cost")
+      ->excludes(strict);
   command.add_option("--kv-dtype", args.kv_dtype,
                      "int8 or fp8: calibrated static scales of the KV cache go into the checkpoint");
   command.add_option("--kv-scales", args.kv_scales, "of the KV cache: tensor (one a layer) or head")

@@ -12,18 +12,16 @@ namespace octet {
 namespace {
 
 struct Args {
-  ModelArgs model;
+  std::string model;
   std::string text;
   std::vector<int32_t> ids;
   bool no_special = false, json = false;
 };
 
 int run(Args& args) {
-  auto checkpoint = open_checkpoint(args.model);
-  if (!checkpoint.ok()) return fail(checkpoint.status());
-  if ((*checkpoint)->tokenizer.empty())
-    return fail(not_found(args.model.model + ": no tokenizer in this checkpoint"));
-  auto tokenizer = Tokenizer::create((*checkpoint)->tokenizer);
+  const auto spec = read_tokenizer(args.model);
+  if (!spec.ok()) return fail(spec.status());
+  auto tokenizer = Tokenizer::create(*spec);
   if (!tokenizer.ok()) return fail(tokenizer.status());
   if (!args.ids.empty()) {
     for (const int32_t id : args.ids) {
@@ -53,7 +51,11 @@ int run(Args& args) {
 void add_tokenize(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("tokenize", "Show the tokens of a text, or the text of tokens");
   auto args = std::make_shared<Args>();
-  command->add_option("MODEL", args->model.model, "checkpoint whose tokenizer is used")->required();
+  command
+      ->add_option(
+          "MODEL", args->model,
+          "checkpoint whose tokenizer is used, or a tokenizer.json, a folder with one, a .gguf vocabulary")
+      ->required();
   command->add_option("TEXT", args->text, "the text; - reads standard input");
   command->add_option("--ids", args->ids, "token ids to turn into text instead, comma separated")
       ->delimiter(',')

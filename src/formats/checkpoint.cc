@@ -86,6 +86,27 @@ Result<std::shared_ptr<Checkpoint>> Checkpoint::open(const std::string& path) {
   return open_gguf_checkpoint(path);
 }
 
+Result<TokenizerSpec> read_tokenizer(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return not_found(path + ": no such file or folder");
+  TokenizerSpec spec;
+  if (fs::path(path).filename() == "tokenizer.json") {
+    OCTET_RETURN_IF_ERROR(read_tokenizer_files(fs::absolute(path).parent_path().string(), &spec));
+  } else if (fs::is_directory(path, ignored) && fs::exists(fs::path(path) / "tokenizer.json", ignored)) {
+    OCTET_RETURN_IF_ERROR(read_tokenizer_files(path, &spec));
+  } else {
+    std::string file = path;
+    if (fs::is_directory(path, ignored)) {
+      auto only = only_gguf_of(path);
+      if (!only.ok()) return not_found(path + ": no tokenizer: expected a tokenizer.json, or one .gguf file");
+      file = std::move(only).value();
+    }
+    OCTET_ASSIGN_OR_RETURN(spec, read_gguf_tokenizer(file));
+  }
+  if (spec.empty()) return not_found(path + ": no tokenizer in it");
+  return spec;
+}
+
 const CheckpointTensor* Checkpoint::find(const std::string& name) const {
   const auto it = tensors.find(name);
   return it == tensors.end() ? nullptr : &it->second;

@@ -33,6 +33,14 @@ struct CheckpointTensor {
   int64_t cols() const;  // product of the other dimensions
 };
 
+// How `octet quantize` made a checkpoint: what the tensors do not tell. config.json's `octet_quantization`.
+struct QuantizationRecord {
+  std::string scheme;           // as asked for: "int8", "int8-static"
+  std::string weights;          // how they were rounded: "absmax", "mse", "gptq"
+  bool smoothed = false;        // weights took over a part of the inputs' outliers (SmoothQuant)
+  int64_t dynamic_instead = 0;  // inputs that were to be static, were not safe, and became dynamic
+};
+
 class Checkpoint {
  public:
   // A folder (config.json and safetensors), a .gguf file, or a folder that holds one .gguf file.
@@ -56,9 +64,11 @@ class Checkpoint {
   std::map<std::string, QuantScheme> schemes;
   KvQuant kv_quant;  // what the checkpoint asks for (kBF16 where it says nothing)
   bool has_kv_quant = false;
+  std::optional<QuantizationRecord> record;  // where octet quantized it
 
   const CheckpointTensor* find(const std::string& name) const;
   QuantScheme scheme_of(const std::string& module) const;
+  bool smoothed() const { return record.has_value() && record->smoothed; }
 
   // Rows [begin, end) as float32 (any type, block types dequantized), into out[(end - begin) * cols].
   Status read_rows_f32(const CheckpointTensor& tensor, int64_t begin, int64_t end, float* out) const;
@@ -70,6 +80,10 @@ class Checkpoint {
   std::vector<std::shared_ptr<MappedFile>> files_;
   std::optional<uint64_t> random_seed_;  // set: tensors have no data, they are made on reading
 };
+
+// The tokenizer of a model, without the rest of it: `path` is anything that Checkpoint::open takes, a
+// tokenizer.json, a folder that has one, or a GGUF file of a vocabulary alone. kNotFound where there is none.
+Result<TokenizerSpec> read_tokenizer(const std::string& path);
 
 // The modules of a model that are linear layers of its blocks, in order of use:
 // model.layers.{i}.self_attn.{q,k,v,o}_proj, model.layers.{i}.mlp.{gate,up,down}_proj. Not lm_head.

@@ -29,6 +29,10 @@ class CheckpointBuilder {
 Result<std::shared_ptr<Checkpoint>> open_hf_checkpoint(const std::string& path);
 Result<std::shared_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path);
 
+// Their tokenizers alone. Of a folder, what is there is read.
+Status read_tokenizer_files(const std::string& folder, TokenizerSpec* spec);
+Result<TokenizerSpec> read_gguf_tokenizer(const std::string& path);
+
 // config.json and generation_config.json of a folder, into the checkpoint.
 Status read_hf_config_files(const std::string& folder, Checkpoint* checkpoint);
 

@@ -25,6 +25,12 @@ bool is_side_table(const std::string& gguf_name) {
 
 }  // namespace
 
+Result<TokenizerSpec> read_gguf_tokenizer(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(const auto file, MappedFile::open(path));
+  OCTET_ASSIGN_OR_RETURN(const GgufFile gguf, parse_gguf(file->bytes(), path));
+  return gguf_tokenizer(gguf, path);
+}
+
 Result<std::shared_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path) {
   OCTET_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
   OCTET_ASSIGN_OR_RETURN(GgufFile gguf, parse_gguf(file->bytes(), path));

@@ -125,6 +125,21 @@ TEST(CheckpointGguf, BlockTypesReadAsFloatsOnly) {
   EXPECT_EQ((*opened)->read_rows_raw(*tensor, 0, 1, values.data()).code(), StatusCode::kUnsupported);
 }
 
+TEST(CheckpointGguf, AVocabularyAloneIsATokenizer) {
+  const testing::TempFolder folder;
+  const auto read = [&](const GgufBytes& bytes) {
+    folder.write("vocabulary.gguf", bytes.build());
+    return read_tokenizer(folder.path());
+  };
+  EXPECT_NE(read(GgufBytes().u32("k", 1)).status().message().find("no tokenizer in it"), std::string::npos);
+  const auto spec = read(GgufBytes()
+                             .string("tokenizer.ggml.model", "gpt2")
+                             .strings("tokenizer.ggml.tokens", {"a", "b"})
+                             .strings("tokenizer.ggml.merges", {}));
+  ASSERT_TRUE(spec.ok()) << spec.status().message();
+  EXPECT_EQ(spec->gguf.tokens.size(), 2u);
+}
+
 TEST(CheckpointGguf, TensorsOfOtherModelsAreAnError) {
   const TempFolder folder;
   folder.write("m.gguf", gguf_model("llama").floats("blk.0.ffn_gate_inp.weight", {2}, {1, 2}).build());

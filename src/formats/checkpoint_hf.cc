@@ -6,6 +6,7 @@
 
 #include "formats/checkpoint_builder.h"
 #include "formats/hf_config.h"
+#include "formats/hf_config_writer.h"
 #include "formats/json_fields.h"
 #include "formats/quantization_config.h"
 #include "formats/safetensors.h"
@@ -52,19 +53,6 @@ Result<std::string> embedded_template(const std::string& tokenizer_config, const
 Status read_if_there(const fs::path& path, std::string* text) {
   if (!is_there(path)) return {};
   OCTET_ASSIGN_OR_RETURN(*text, read_text_file(path.string()));
-  return {};
-}
-
-Status read_tokenizer_files(const fs::path& folder, TokenizerSpec* spec) {
-  const fs::path tokenizer = folder / "tokenizer.json", config = folder / "tokenizer_config.json";
-  OCTET_RETURN_IF_ERROR(read_if_there(tokenizer, &spec->tokenizer_json));
-  if (!spec->tokenizer_json.empty()) spec->tokenizer_json_path = tokenizer.string();
-  OCTET_RETURN_IF_ERROR(read_if_there(config, &spec->tokenizer_config_json));
-  OCTET_RETURN_IF_ERROR(read_if_there(folder / "chat_template.jinja", &spec->chat_template));
-  if (spec->chat_template.empty() && !spec->tokenizer_config_json.empty()) {
-    OCTET_ASSIGN_OR_RETURN(spec->chat_template,
-                           embedded_template(spec->tokenizer_config_json, config.string()));
-  }
   return {};
 }
 
@@ -130,6 +118,20 @@ void resolve_head(Checkpoint* checkpoint) {
 
 }  // namespace
 
+Status read_tokenizer_files(const std::string& folder, TokenizerSpec* spec) {
+  const fs::path tokenizer = fs::path(folder) / "tokenizer.json",
+                 config = fs::path(folder) / "tokenizer_config.json";
+  OCTET_RETURN_IF_ERROR(read_if_there(tokenizer, &spec->tokenizer_json));
+  if (!spec->tokenizer_json.empty()) spec->tokenizer_json_path = tokenizer.string();
+  OCTET_RETURN_IF_ERROR(read_if_there(config, &spec->tokenizer_config_json));
+  OCTET_RETURN_IF_ERROR(read_if_there(fs::path(folder) / "chat_template.jinja", &spec->chat_template));
+  if (spec->chat_template.empty() && !spec->tokenizer_config_json.empty()) {
+    OCTET_ASSIGN_OR_RETURN(spec->chat_template,
+                           embedded_template(spec->tokenizer_config_json, config.string()));
+  }
+  return {};
+}
+
 Status read_hf_config_files(const std::string& folder, Checkpoint* checkpoint) {
   const fs::path config = fs::path(folder) / "config.json",
                  generation = fs::path(folder) / "generation_config.json";
@@ -163,6 +165,7 @@ Result<std::shared_ptr<Checkpoint>> open_hf_checkpoint(const std::string& path) 
   OCTET_ASSIGN_OR_RETURN(json config, read_json_file(config_file));
   OCTET_ASSIGN_OR_RETURN(config, with_quantization_file(std::move(config), path));
   OCTET_RETURN_IF_ERROR(read_schemes(config, config_file, &checkpoint));
+  OCTET_ASSIGN_OR_RETURN(checkpoint.record, parse_record(config, config_file));
   return builder.finish();
 }
 

@@ -154,6 +154,25 @@ TEST(Checkpoint, TokenizerFilesAndTemplates) {
   EXPECT_EQ((*Checkpoint::open(folder.path()))->tokenizer.chat_template, "file");
 }
 
+TEST(ReadTokenizer, NeedsNoModelBesideIt) {
+  const TempFolder folder;
+  const auto error = [](const std::string& path) {
+    const auto spec = read_tokenizer(path);
+    return spec.ok() ? "no error" : spec.status().message();
+  };
+  EXPECT_NE(error(folder.path()).find("no tokenizer: expected a tokenizer.json, or one .gguf file"),
+            std::string::npos);
+  EXPECT_NE(error(folder.path("none")).find("no such file or folder"), std::string::npos);
+  folder.write("tokenizer.json", "{}");
+  folder.write("tokenizer_config.json", R"({"chat_template": "hi"})");
+  for (const auto& path : {folder.path(), folder.path("tokenizer.json")}) {
+    const auto spec = read_tokenizer(path);
+    ASSERT_TRUE(spec.ok()) << spec.status().message();
+    EXPECT_EQ(spec->tokenizer_json, "{}");
+    EXPECT_EQ(spec->chat_template, "hi");
+  }
+}
+
 TEST(Checkpoint, ATiedModelsStoredHeadIsNotUsed) {
   const TempFolder folder;
   write_tiny_model(folder, tiny_config());  // with a head

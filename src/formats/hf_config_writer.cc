@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "formats/json_fields.h"
+
 namespace octet {
 namespace {
 
@@ -107,8 +109,32 @@ Result<json> make_hf_config(const ModelConfig& config, const json& base) {
   out["eos_token_id"] = ids(config.eos_ids);
   out["bos_token_id"] = config.bos_id >= 0 ? json(config.bos_id) : json(nullptr);
   out.erase("quantization_config");
+  out.erase(kRecordField);
   out.erase("compression_config");
   return out;
+}
+
+json record_json(const QuantizationRecord& record) {
+  json out = {{"scheme", record.scheme}, {"weights", record.weights}, {"smoothed", record.smoothed}};
+  if (record.dynamic_instead > 0) out["dynamic_instead"] = record.dynamic_instead;
+  return out;
+}
+
+Result<std::optional<QuantizationRecord>> parse_record(const json& config, const std::string& file) {
+  const JsonFields fields(config, file);
+  const json* found = fields.find(kRecordField);
+  if (found == nullptr) return std::optional<QuantizationRecord>();
+  if (!found->is_object()) return corrupt(file + ": " + kRecordField + ": expected an object");
+  JsonFields own(*found, file + ": " + kRecordField);
+  QuantizationRecord record;
+  int32_t dynamic_instead = 0;
+  own.require("scheme", &record.scheme);
+  own.read("weights", &record.weights);
+  own.read("smoothed", &record.smoothed);
+  own.read("dynamic_instead", &dynamic_instead);
+  OCTET_RETURN_IF_ERROR(own.status());
+  record.dynamic_instead = dynamic_instead;
+  return std::optional(record);
 }
 
 json make_generation_config(const ModelConfig& config, const GenerationDefaults& defaults) {

@@ -5,9 +5,15 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/status.h"
-#include "formats/model_config.h"
+#include "formats/checkpoint.h"
 
 namespace octet {
+
+// The field of config.json that tells how octet quantized a model. Others ignore it.
+inline constexpr const char* kRecordField = "octet_quantization";
+nlohmann::json record_json(const QuantizationRecord& record);
+// None where the field is absent.
+Result<std::optional<QuantizationRecord>> parse_record(const nlohmann::json& config, const std::string& file);
 
 // `base` is the source's own config.json where it had one (its other fields are kept), else an empty object.
 // kUnsupported for what no Hugging Face class of the family computes: rotation factors of a GGUF file that

@@ -35,7 +35,7 @@ std::vector<Inspection::Scheme> schemes_of(const Checkpoint& checkpoint) {
   modules.push_back("lm_head");
   std::vector<Inspection::Scheme> schemes;
   for (const auto& module : modules) {
-    const std::string name = scheme_name(checkpoint.scheme_of(module));
+    const std::string name = scheme_name(checkpoint.scheme_of(module), checkpoint.smoothed());
     auto it = std::find_if(schemes.begin(), schemes.end(), [&](const auto& s) { return s.name == name; });
     if (it == schemes.end()) it = schemes.insert(schemes.end(), {name, 0, module});
     ++it->modules;

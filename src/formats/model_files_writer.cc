@@ -47,7 +47,8 @@ ModelConfig written_config(const ModelConfig& config, const std::map<std::string
 }
 
 Status write_config(const std::string& folder, const Checkpoint& source,
-                    const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant) {
+                    const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant,
+                    const QuantizationRecord* record) {
   json base = json::object();
   if (is_hf_folder(source)) {
     const std::string file = (fs::path(source.path) / "config.json").string();
@@ -57,6 +58,7 @@ Status write_config(const std::string& folder, const Checkpoint& source,
   OCTET_ASSIGN_OR_RETURN(json config, make_hf_config(written_config(source.config, modules), base));
   OCTET_ASSIGN_OR_RETURN(const json quantization, make_quantization_config(modules, kv_quant));
   if (!quantization.is_null()) config["quantization_config"] = quantization;
+  if (!quantization.is_null() && record != nullptr) config[kRecordField] = record_json(*record);
   return write_text_file((fs::path(folder) / "config.json").string(), config.dump(2) + "\n");
 }
 
@@ -90,8 +92,9 @@ Status write_from_spec(const std::string& folder, const Checkpoint& source) {
 }  // namespace
 
 Status write_model_files(const std::string& folder, const Checkpoint& source,
-                         const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant) {
-  OCTET_RETURN_IF_ERROR(write_config(folder, source, modules, kv_quant));
+                         const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant,
+                         const QuantizationRecord* record) {
+  OCTET_RETURN_IF_ERROR(write_config(folder, source, modules, kv_quant, record));
   return is_hf_folder(source) ? copy_files(folder, source.path) : write_from_spec(folder, source);
 }
 

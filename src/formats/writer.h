@@ -40,8 +40,9 @@ Status write_safetensors(const std::string& folder, const std::vector<TensorToWr
 // config.json (with quantization_config where any module is quantized), generation_config.json,
 // tokenizer.json, tokenizer_config.json, chat_template.jinja: everything of the folder but the tensors. Works
 // from GGUF sources too. `modules`: every linear module of the model, lm_head included, with the scheme it
-// was written in.
+// was written in; `record`: how it was made, where anything is quantized.
 Status write_model_files(const std::string& folder, const Checkpoint& source,
-                         const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant);
+                         const std::map<std::string, QuantScheme>& modules, const KvQuant* kv_quant,
+                         const QuantizationRecord* record = nullptr);
 
 }  // namespace octet

@@ -13,6 +13,7 @@ struct Model::Impl {
   ModelConfig config;
   ModelOptions options;
   ModelSizes sizes;
+  bool smoothed = false;
   ModelWeights weights;
   Buffer rope_table;
   Activations activations;
@@ -29,6 +30,7 @@ Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<Checkpoint> checkpoin
                                            const ModelOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->config = checkpoint->config;
+  impl->smoothed = checkpoint->smoothed();
   impl->options = options;
   OCTET_ASSIGN_OR_RETURN(impl->sizes, model_sizes(*checkpoint, *ops, options));
   const ModelSizes& sizes = impl->sizes;
@@ -94,7 +96,7 @@ std::string Model::kv_name() const {
 std::string Model::scheme_name() const {
   std::set<std::string> names;
   for (const auto& [module, scheme] : impl_->sizes.schemes) {
-    if (module != "lm_head") names.insert(octet::scheme_name(scheme));
+    if (module != "lm_head") names.insert(octet::scheme_name(scheme, impl_->smoothed));
   }
   std::string joined;
   for (const auto& name : names) joined += (joined.empty() ? "" : " + ") + name;

@@ -91,8 +91,8 @@ Status check_unquantized(const Checkpoint& checkpoint, const std::map<std::strin
                          const QuantScheme& wanted, const std::string& wanted_name) {
   for (const auto& [module, scheme] : schemes) {
     if (!scheme.weight.quantized()) continue;
-    const std::string where =
-        checkpoint.path + ": " + module + " is quantized already (" + scheme_name(scheme) + ")";
+    const std::string where = checkpoint.path + ": " + module + " is quantized already (" +
+                              scheme_name(scheme, checkpoint.smoothed()) + ")";
     if (scheme == fitted(wanted, checkpoint, module)) {
       return invalid_argument(where + ", which is what --scheme " + wanted_name + " asks for: leave it out");
     }

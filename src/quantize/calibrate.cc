@@ -58,6 +58,7 @@ class Calibrator {
       OCTET_RETURN_IF_ERROR(calibrate_input(n_layers, InputKind::kHead, rows));
     }
     result_.schemes = schemes_;
+    result_.weights = options_.weights;
     result_.kv_quant = options_.kv;
     return std::move(result_);
   }
@@ -169,6 +170,7 @@ class Calibrator {
         report->fallback = "in most layers before, it was not safe";
       if (!report->check || check.worst_token > report->check->worst_token) report->check = check;
     }
+    if (options_.keep_static) report->fallback.clear();
     if (report->check) ++static_inputs_[static_cast<size_t>(kind)];
     if (report->fallback.empty()) return {};
     ++fallbacks_[static_cast<size_t>(kind)];

@@ -21,6 +21,7 @@ struct CalibrationOptions {
   WeightRounding weights = WeightRounding::kAbsmax;
   Observer observer;
   bool strict_static = false;  // a static input that is not safe is an error, not made dynamic
+  bool keep_static = false;    // it stays as it is: to measure what that costs
   KvQuant kv;                  // quantized: its static scales are calibrated too
   int n_threads = 0;           // 0: all the process may run on; results do not depend on it
 };
@@ -39,6 +40,7 @@ struct Calibration {
   std::map<std::string, QuantScheme> schemes;  // of every linear module, as they are to be written
   Recipe recipe;
   std::vector<InputReport> inputs;
+  WeightRounding weights = WeightRounding::kAbsmax;
   KvQuant kv_quant;
   std::vector<KvScales> kv_scales;  // by layer, where kv_quant is quantized
   int64_t tokens = 0;

@@ -162,13 +162,39 @@ class TensorList {
   std::shared_ptr<ModuleReader> reader_;
 };
 
+// The scheme, and those of the overrides.
+std::vector<std::string> scheme_words(const QuantizeOptions& options) {
+  std::vector<std::string> words = {options.scheme};
+  for (const auto& text : options.overrides) words.push_back(text.substr(text.rfind('=') + 1));
+  return words;
+}
+
+QuantizationRecord record_of(const QuantizeOptions& options, const Calibration* calibration) {
+  QuantizationRecord record{options.scheme, rounding_name(WeightRounding::kAbsmax)};
+  if (calibration == nullptr) return record;
+  record.weights = rounding_name(calibration->weights);
+  for (const InputReport& input : calibration->inputs) {
+    record.smoothed = record.smoothed || !input.smoothing.s.empty();
+    record.dynamic_instead += input.fallback.empty() ? 0 : 1;
+  }
+  return record;
+}
+
 }  // namespace
 
 bool needs_calibration(const QuantizeOptions& options) {
-  return scheme_is_calibrated(options.scheme) ||
-         std::any_of(options.overrides.begin(), options.overrides.end(), [](const std::string& text) {
-           return scheme_is_calibrated(text.substr(text.rfind('=') + 1));
-         });
+  const auto words = scheme_words(options);
+  return std::any_of(words.begin(), words.end(), scheme_is_calibrated);
+}
+
+CalibrationOptions usual_calibration(const QuantizeOptions& options) {
+  CalibrationOptions usual;
+  usual.smooth.mode = SmoothOptions::kNone;
+  for (const auto& scheme : scheme_words(options)) {
+    if (scheme == "int8" || scheme.starts_with("int8-static")) usual.smooth.mode = SmoothOptions::kSearch;
+  }
+  if (options.scheme.starts_with("w4a16")) usual.weights = WeightRounding::kGptq;
+  return usual;
 }
 
 Result<std::map<std::string, QuantScheme>> quantized_schemes(const Checkpoint& checkpoint,
@@ -223,7 +249,8 @@ Result<QuantizeReport> quantize_checkpoint(const Checkpoint& checkpoint, const Q
   };
   if (auto s = write_safetensors(partial, list.tensors, options.shard_bytes, on_bytes); !s.ok())
     return fail(s);
-  if (auto s = write_model_files(partial, checkpoint, schemes, kv); !s.ok()) return fail(s);
+  const QuantizationRecord record = record_of(options, calibration);
+  if (auto s = write_model_files(partial, checkpoint, schemes, kv, &record); !s.ok()) return fail(s);
   if (calibration != nullptr && calibration->tokens > 0) {
     const std::string text = calibration_json(*calibration).dump(1) + "\n";
     if (auto s = write_text_file(partial + "/calibration.json", text); !s.ok()) return fail(s);

@@ -24,6 +24,9 @@ struct QuantizeOptions {
 
 // Whether any of the schemes takes data.
 bool needs_calibration(const QuantizeOptions& options);
+// How a scheme is calibrated where nothing else is asked for: int8 is smoothed, alpha searched; 4 bits, too
+// few to be rounded without regard to the inputs, are rounded by GPTQ.
+CalibrationOptions usual_calibration(const QuantizeOptions& options);
 // The scheme of every linear module, for `calibrate`; errors as assign_schemes.
 Result<std::map<std::string, QuantScheme>> quantized_schemes(const Checkpoint& checkpoint,
                                                              const QuantizeOptions& options, bool calibrated);

@@ -127,6 +127,10 @@ Result<WeightRounding> parse_rounding(const std::string& name) {
   return invalid_argument("--weights '" + name + "': expected absmax, mse or gptq");
 }
 
+const char* rounding_name(WeightRounding rounding) {
+  return rounding == WeightRounding::kGptq ? "gptq" : rounding == WeightRounding::kMse ? "mse" : "absmax";
+}
+
 HostLinear round_weight(const std::vector<float>& weight, int64_t k, const QuantScheme& scheme,
                         const std::vector<float>& diagonal, const Compensation* compensation,
                         ThreadPool& pool) {

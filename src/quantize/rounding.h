@@ -20,6 +20,7 @@ namespace octet {
 
 enum class WeightRounding : uint8_t { kAbsmax, kMse, kGptq };
 Result<WeightRounding> parse_rounding(const std::string& name);
+const char* rounding_name(WeightRounding rounding);
 
 // H [k, k] of the rows [0, end), computed by the backend's own products; then divided by s[i] s[j] where the
 // input is.

@@ -80,7 +80,7 @@ class StaticCheckpoint : public ::testing::Test {
                                      const KvQuant& kv = {}) {
     options_.scheme = scheme;
     OCTET_ASSIGN_OR_RETURN(const auto schemes, quantized_schemes(*checkpoint_, options_, true));
-    CalibrationOptions how;
+    CalibrationOptions how = how_;
     how.smooth.mode = scheme == "fp8-static" ? SmoothOptions::kNone : SmoothOptions::kSearch;
     how.observer = observer;
     how.strict_static = strict;
@@ -109,6 +109,7 @@ class StaticCheckpoint : public ::testing::Test {
 
   std::shared_ptr<Checkpoint> checkpoint_;
   QuantizeOptions options_;
+  CalibrationOptions how_;
   TempFolder folder_;
 };
 
@@ -144,6 +145,28 @@ TEST_F(StaticCheckpoint, AnUnsafeScaleFallsBackAndIsSaid) {
   const std::string page = render_html(calibration_page(*calibration, "m", "int8-static", "octet quantize"));
   EXPECT_NE(page.find("heatmap"), std::string::npos);
   EXPECT_NE(page.find("dynamic: "), std::string::npos);
+}
+
+TEST_F(StaticCheckpoint, TheCheckpointSaysHowItWasMade) {
+  const auto calibration = calibrate_with("int8-static", {Observer::kPercentile, 60}, false);
+  ASSERT_TRUE(calibration.ok()) << calibration.status().message();
+  const auto written = write(*calibration);
+  ASSERT_NE(written, nullptr);
+  ASSERT_TRUE(written->record.has_value());
+  EXPECT_EQ(written->record->scheme, "int8-static");
+  EXPECT_EQ(written->record->weights, "absmax");
+  EXPECT_GT(written->record->dynamic_instead, 0);
+  EXPECT_TRUE(written->smoothed());
+  // Those that became dynamic are int8, not int8-minmax: they are smoothed.
+  EXPECT_EQ(scheme_name(written->scheme_of("model.layers.0.mlp.down_proj"), written->smoothed()), "int8");
+}
+
+TEST_F(StaticCheckpoint, UnsafeScalesAreKeptOnRequest) {
+  how_.keep_static = true;
+  const auto calibration = calibrate_with("int8-static", {Observer::kPercentile, 60}, false);
+  ASSERT_TRUE(calibration.ok()) << calibration.status().message();
+  for (const auto& [module, scheme] : calibration->schemes)
+    EXPECT_EQ(scheme.static_input(), module != "lm_head") << module;
 }
 
 TEST_F(StaticCheckpoint, StrictMakesItAnError) {

@@ -248,7 +248,7 @@ bool scheme_is_calibrated(const std::string& name) {
   return named != nullptr && named->calibrated;
 }
 
-std::string scheme_name(const QuantScheme& scheme) {
+std::string scheme_name(const QuantScheme& scheme, bool smoothed) {
   QuantScheme usual = scheme;  // with the numbers that the names stand for
   if (usual.input.outlier > 0) usual.input.outlier = kOutlier;
   if (usual.weight.scale == QScale::kGroup) usual.weight.group_size = kGroupSize;
@@ -256,6 +256,7 @@ std::string scheme_name(const QuantScheme& scheme) {
   for (const auto& s : kSchemes) {
     if (s.scheme != usual) continue;
     std::string name = s.name;
+    if (smoothed && name == "int8-minmax") return "int8";
     if (scheme.input.outlier != usual.input.outlier) name += ":" + number_text(scheme.input.outlier);
     if (scheme.weight.group_size != usual.weight.group_size) {
       name += ":" + std::to_string(scheme.weight.group_size);

@@ -70,8 +70,9 @@ Result<QuantScheme> scheme_by_name(const std::string& name);
 std::vector<std::string> scheme_names();
 // Whether quantizing to it takes data: scales of inputs, or smoothed weights.
 bool scheme_is_calibrated(const std::string& name);
-// The user's name of a scheme, or its printed form where none fits.
-std::string scheme_name(const QuantScheme& scheme);
+// The user's name of a scheme, or its printed form where none fits. `smoothed`: of a checkpoint whose weights
+// took over outliers, which turns int8-minmax into int8.
+std::string scheme_name(const QuantScheme& scheme, bool smoothed = false);
 
 // The representation of the key-value cache. Scales of int8 and fp8 are dynamic, one a token and head, or
 // static: they come with the checkpoint, for K and for V of every layer one for all heads, or one for each.

@@ -130,6 +130,12 @@ def test_tokenize_and_back(octet, model):
         assert outside in error_line(octet("tokenize", model, f"--ids={outside}", code=2))
 
 
+def test_tokenize_needs_no_model(octet, tmp_path):
+    golden = "tests/golden/models/llama31/tokenizer.json"
+    assert octet("tokenize", golden, "a b").stdout.split()
+    assert "no tokenizer" in error_line(octet("tokenize", tmp_path, "a b", code=1))
+
+
 def test_bench_throughput_reports_every_field(octet, quantized):
     done = octet("bench", "throughput", quantized, "--input-len", "32", "--output-len", "8", "--requests", "4",
                  "--max-batch", "2", "--json")

@@ -127,11 +127,13 @@ def test_gsm8k(octet, model, tmp_path):
 def test_compare(octet, model, quantized, text, arc, tmp_path):
     report = tmp_path / "schemes.html"
     output = tmp_path / "schemes.json"
-    done = octet("eval", "compare", model, "--schemes", f"int8-minmax,{quantized}", "--data", text, *WINDOWS, "--limit", "2", "--arc", arc,
-                 "--report", report, "--output", output)
-    assert "smollm2-int8" in done.stdout
+    made = tmp_path / "made"
+    done = octet("eval", "compare", model, "--schemes", f"int8-minmax,int8,{quantized}", "--data", text, *WINDOWS, "--limit", "2", "--arc", arc,
+                 "--calibration", text, "--samples", "8", "--sequence-length", "64", "--checkpoints", made, "--report", report, "--output", output)
+    assert "smollm2-int8" in done.stdout and (made / "int8" / "calibration.json").exists()
     result = json.loads(output.read_text())
-    assert [row["scheme"] for row in result["rows"]] == ["baseline", "int8-minmax", "smollm2-int8"]
+    assert [(row["scheme"], row["runs_as"]) for row in result["rows"]] == [
+        ("baseline", "bf16"), ("int8-minmax", "int8-minmax"), ("int8", "int8"), ("smollm2-int8", "int8-minmax")]
     for row in result["rows"]:
         assert row["perplexity"] > 1 and row["weight_bytes"] > 0 and row["tokens_per_second"] > 0 and row["arc"]["acc"] > 0.5
     page = report.read_text()

@@ -1,0 +1,125 @@
+#include "cli/eval_candidates.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/calibration_options.h"
+#include "cli/eval_session.h"
+#include "quantize/calibration_report.h"
+#include "quantize/quantize.h"
+
+namespace octet {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Rounded against the inputs where that is what makes the format usable.
+constexpr const char* kRoundedToo[] = {"fp8+gptq", "w4a16+gptq"};
+
+Candidate loaded(const ModelArgs& model, const std::string& scheme) {
+  Candidate candidate{scheme, model};
+  candidate.model.options.scheme = candidate.scheme = scheme;
+  return candidate;
+}
+
+// "SCHEME" or "SCHEME+ROUNDING".
+Result<Candidate> named(const ModelArgs& model, const std::string& name) {
+  const size_t plus = name.find('+');
+  const std::string scheme = name.substr(0, plus);
+  OCTET_RETURN_IF_ERROR(scheme_by_name(scheme).status());
+  Candidate candidate = loaded(model, scheme);
+  candidate.name = name;
+  candidate.calibrated = scheme_is_calibrated(scheme);
+  if (plus == std::string::npos) return candidate;
+  auto weights = parse_rounding(name.substr(plus + 1));
+  if (!weights.ok()) return weights.status().with_context("--schemes " + name);
+  candidate.weights = *weights;
+  candidate.calibrated = candidate.calibrated || candidate.weights != WeightRounding::kAbsmax;
+  return candidate;
+}
+
+}  // namespace
+
+Result<std::vector<Candidate>> candidates(const ModelArgs& model, const std::vector<std::string>& wanted) {
+  std::vector<Candidate> list;
+  for (const auto& name : wanted) {
+    if (name == "all") {
+      for (const auto& scheme : scheme_names()) {
+        if (scheme == "f32") continue;  // for tests
+        OCTET_ASSIGN_OR_RETURN(list.emplace_back(), named(model, scheme));
+      }
+      for (const char* rounded : kRoundedToo) {
+        OCTET_ASSIGN_OR_RETURN(list.emplace_back(), named(model, rounded));
+      }
+      continue;
+    }
+    auto scheme = named(model, name);
+    if (scheme.ok()) {
+      list.push_back(std::move(scheme).value());
+    } else if (fs::exists(name)) {
+      list.push_back({fs::absolute(name).lexically_normal().filename().string(), baseline_args(model, name)});
+    } else {
+      return scheme.status();
+    }
+  }
+  return list;
+}
+
+CandidateMaker::CandidateMaker(ModelArgs model, CalibrationTextOptions text, std::string folder)
+    : model_(std::move(model)), text_(std::move(text)), folder_(std::move(folder)) {}
+
+CandidateMaker::~CandidateMaker() {
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+}
+
+Result<std::string> CandidateMaker::folder_of(const Candidate& candidate) {
+  if (!folder_.empty()) {
+    std::error_code error;
+    fs::create_directories(folder_, error);
+    if (error)
+      return invalid_argument("--checkpoints " + folder_ + ": cannot create the folder: " + error.message());
+    return (fs::path(folder_) / candidate.name).string();
+  }
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+  const fs::path root = fs::temp_directory_path(ignored);
+  temporary_ = (root / fmt::format("octet-compare-{}-{}", getpid(), candidate.name)).string();
+  return temporary_;
+}
+
+Status CandidateMaker::make(const Candidate& candidate, const std::string& folder) {
+  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(model_));
+  QuantizeOptions options;
+  options.scheme = candidate.scheme;
+  options.exclude = model_.options.exclude;
+  options.overrides = model_.options.overrides;
+  options.quantize_head = model_.options.quantize_head;
+  OCTET_ASSIGN_OR_RETURN(const auto schemes, quantized_schemes(*checkpoint, options, true));
+  if (!sequences_) {
+    OCTET_ASSIGN_OR_RETURN(sequences_, calibration_sequences(model_, checkpoint, text_));
+  }
+  CalibrationOptions how = usual_calibration(options);
+  how.weights = candidate.weights;
+  how.n_threads = model_.threads;
+  OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(model_));
+  OCTET_ASSIGN_OR_RETURN(const auto calibration, calibrate(*checkpoint, *ops, schemes, *sequences_, how));
+  log_info(candidate.name + ": " + calibration_summary(calibration));
+  return quantize_checkpoint(*checkpoint, options, folder, &calibration).status();
+}
+
+Result<ModelArgs> CandidateMaker::prepare(const Candidate& candidate) {
+  if (!candidate.calibrated) return candidate.model;
+  OCTET_ASSIGN_OR_RETURN(const std::string folder, folder_of(candidate));
+  if (fs::exists(fs::path(folder) / "config.json")) {
+    log_info(candidate.name + ": from " + folder);
+  } else {
+    OCTET_RETURN_IF_ERROR(make(candidate, folder));
+  }
+  return baseline_args(model_, folder);
+}
+
+}  // namespace octet

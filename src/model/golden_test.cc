@@ -6,6 +6,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_ops.h"
 #include "model/rope.h"
+#include "model/test_rounding.h"
 #include "model/test_util.h"
 #include "tensor/quant_codec.h"
 
@@ -128,11 +129,23 @@ TEST_P(GoldenModel, ReferenceInStoredSchemeAgrees) {
   EXPECT_LT(test::mean_kl(golden->logits, logits, vocab), dynamic ? 1.5e-3 : 2e-5);
 }
 
+// Divergence from the golden of the reference whose activations are rounded to bf16. Values next to a
+// rounding boundary of an 8-bit grid become another code, 6 % off in fp8: in models as small as these a few
+// of them show.
+double divergence_by_rounding(const std::string& folder, const Golden& golden, const ModelConfig& config) {
+  auto model = load(folder, std::make_unique<test::RoundingOps>(config.vocab_size), "", "auto");
+  OCTET_CHECK(model.ok()) << model.status().message();
+  const auto logits = Feeder(**model).logits(narrow(golden.ids), 29);
+  return test::mean_kl(golden.logits, logits, static_cast<size_t>(config.vocab_size));
+}
+
 // The golden is float32 on the (dequantized) weights: what differs is the 16-bit or 8-bit rounding of
-// activations.
+// activations. Where they are bf16 all the way, one rounding more: half as much again as that costs the
+// reference.
 void expect_close_in_stored_scheme(const std::string& folder, const Golden& golden,
                                    std::unique_ptr<Ops> ops) {
   const std::string device = ops->info().device;
+  const bool in_bf16 = ops->info().activation == DType::kBF16;
   auto model = load(folder, std::move(ops), "", "auto");
   if (!model.ok() && model.status().code() == StatusCode::kUnsupported)
     GTEST_SKIP() << model.status().message();
@@ -140,7 +153,10 @@ void expect_close_in_stored_scheme(const std::string& folder, const Golden& gold
   const auto logits = Feeder(**model).logits(narrow(golden.ids), 29);
   const auto vocab = static_cast<size_t>((*model)->config().vocab_size);
   const bool quantized = (*model)->scheme_name().find("8") != std::string::npos;
-  EXPECT_LT(test::mean_kl(golden.logits, logits, vocab), quantized ? 5e-3 : 1e-3) << device;
+  double bound = quantized ? 5e-3 : 1e-3;
+  if (in_bf16 && quantized)
+    bound = std::max(bound, 1.5 * divergence_by_rounding(folder, golden, (*model)->config()));
+  EXPECT_LT(test::mean_kl(golden.logits, logits, vocab), bound) << device;
 }
 
 TEST_P(GoldenModel, CpuInStoredSchemeIsClose) {

@@ -6,7 +6,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_ops.h"
 #include "model/rope.h"
-#include "model/test_rounding.h"
+#include "model/rounding_test_util.h"
 #include "model/test_util.h"
 #include "tensor/quant_codec.h"
 

@@ -118,41 +118,44 @@ TEST(CudaModel, SmallModelAgreesWithTheCpu) {
       "hail, and run "
       "back over the land, or sink into the ground, where some of it stays for thousands of years.";
   const std::vector<int32_t> ids = (*tokenizer)->encode(text, {true, true});
-  struct Case {
-    const char *scheme, *kv;
-    double largest_kl;
-    double least_agreement;
+  const auto distributions = [&](Result<std::unique_ptr<Ops>> ops, const char* scheme, const char* kv) {
+    auto model = load(*checkpoint, std::move(ops), scheme, kv);
+    OCTET_CHECK(model.ok()) << model.status().message();
+    return test::Feeder(**model).logits(ids, 16);
   };
-  // The same codes, multiplied in another order and with 16-bit activations between the layers instead of
-  // 32-bit ones.
-  for (const Case& c : {Case{"bf16", "auto", 2e-3, 0.96},
-                        {"fp16", "auto", 2e-3, 0.96},
-                        {"int8-minmax", "auto", 1e-2, 0.93},
-                        {"fp8", "auto", 2e-2, 0.90},
-                        {"fp8", "fp8", 3e-2, 0.88},
-                        {"int8-minmax", "int8", 1e-2, 0.92}}) {
-    auto cpu = load(*checkpoint, make_cpu_ops({}), c.scheme, c.kv);
-    auto cuda = load(*checkpoint, make_cuda_ops({}), c.scheme, c.kv);
-    ASSERT_TRUE(cpu.ok() && cuda.ok()) << cpu.status().message() << cuda.status().message();
-    const auto vocab = static_cast<size_t>((*cpu)->config().vocab_size);
-    const auto expected = test::Feeder(**cpu).logits(ids, 16), actual = test::Feeder(**cuda).logits(ids, 16);
-    ASSERT_EQ(expected.size(), actual.size());
-    const double kl = test::mean_kl(expected, actual, vocab);
+  const auto plain = distributions(make_cpu_ops({}), "bf16", "auto");
+  const auto vocab = plain.size() / ids.size();
+  const auto agreement = [&](const std::vector<float>& logits) {
     size_t same = 0;
     for (size_t r = 0; r < ids.size(); ++r) {
-      const auto top = [&](const std::vector<float>& logits) {
-        const auto row = logits.begin() + static_cast<ptrdiff_t>(r * vocab);
+      const auto top = [&](const std::vector<float>& of) {
+        const auto row = of.begin() + static_cast<ptrdiff_t>(r * vocab);
         return std::max_element(row, row + static_cast<ptrdiff_t>(vocab)) - row;
       };
-      same += top(expected) == top(actual) ? 1 : 0;
+      same += top(plain) == top(logits) ? 1 : 0;
     }
-    const double agreement = static_cast<double>(same) / static_cast<double>(ids.size());
-    std::printf("%-12s KV %-5s KL %.2e nats, same most likely token in %.1f %% of %zu\n", c.scheme, c.kv, kl,
-                100 * agreement, ids.size());
-    RecordProperty(std::string(c.scheme) + "_" + c.kv + "_kl", std::to_string(kl));
-    RecordProperty(std::string(c.scheme) + "_" + c.kv + "_agreement", std::to_string(agreement));
-    EXPECT_LT(kl, c.largest_kl) << c.scheme << " " << c.kv;
-    EXPECT_GE(agreement, c.least_agreement) << c.scheme << " " << c.kv;
+    return static_cast<double>(same) / static_cast<double>(ids.size());
+  };
+  // Activations between the layers have 16 bits here and 32 there, so that codes near a boundary fall to its
+  // other side: two runs of one quantized scheme differ nearly as much as either does from 16 bits. What must
+  // be the same is what the scheme costs.
+  for (const auto& [scheme, kv] : {std::pair{"bf16", "auto"},
+                                   {"fp16", "auto"},
+                                   {"int8-minmax", "auto"},
+                                   {"fp8", "auto"},
+                                   {"fp8", "fp8"},
+                                   {"int8-minmax", "int8"},
+                                   {"llm-int8", "auto"}}) {
+    const auto cpu = distributions(make_cpu_ops({}), scheme, kv),
+               cuda = distributions(make_cuda_ops({}), scheme, kv);
+    const double cpu_kl = test::mean_kl(plain, cpu, vocab), cuda_kl = test::mean_kl(plain, cuda, vocab);
+    std::printf(
+        "%-12s KV %-5s KL to 16 bits on the CPU: the CPU's %.2e nats, the GPU's %.2e; same most likely token "
+        "%.1f %%, %.1f %% of %zu\n",
+        scheme, kv, cpu_kl, cuda_kl, 100 * agreement(cpu), 100 * agreement(cuda), ids.size());
+    RecordProperty(std::string(scheme) + "_" + kv + "_kl", std::to_string(cuda_kl));
+    EXPECT_LT(cuda_kl, 1.4 * cpu_kl + 2e-3) << scheme << " " << kv;
+    EXPECT_GE(agreement(cuda), agreement(cpu) - 0.06) << scheme << " " << kv;
   }
 }
 

@@ -78,6 +78,7 @@ __global__ void __launch_bounds__(kThreads)
     combine_kernel(const __grid_constant__ DecodeArgs a, const __grid_constant__ RowEncoder out) {
   __shared__ int32_t counts[2 * kWarps];
   __shared__ float maxima[kWarps];
+  let_next_kernel_start();
   const int32_t seq = blockIdx.x;
   int32_t before, total;
   count_units(a, seq, &before, &total, counts);
@@ -86,7 +87,6 @@ __global__ void __launch_bounds__(kThreads)
   const bool mine = a.query_start[seq + 1] - token == 1;
   const DecodeSplit split(a, total);
   wait_for_previous_kernel();
-  let_next_kernel_start();
   if (!mine) return;
 
   const int32_t fours = (a.head_dim + 3) / 4, n_items = a.n_heads * fours;

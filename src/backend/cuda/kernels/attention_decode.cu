@@ -249,8 +249,8 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_consta
   }
   scan_units(a, shared.prefix());
   __syncthreads();
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const DecodeSplit split(a, shared.prefix()[a.n_seqs]);
   const int32_t worker = blockIdx.x;
   if (worker >= split.workers) return;

@@ -295,8 +295,8 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __gri
   const S shared{dynamic_shared_memory()};
   if (threadIdx.x == 0) shared.init_barriers();
   __syncthreads();
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   constexpr int kLoadRegisters = S::kEightBit ? 88 : 56, kComputeRegisters = S::kEightBit ? 208 : 224;
   static_assert(kLoadRegisters + 2 * kComputeRegisters <= 3 * 168);  // what the block has
   if (threadIdx.x < 128) {

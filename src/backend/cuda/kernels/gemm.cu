@@ -15,8 +15,8 @@ namespace {
 // A warp a row.
 __global__ void column_sums_kernel(const int8_t* codes, int64_t n, int64_t k, int64_t row_bytes,
                                    int32_t* sums) {
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t row = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) / 32;
   if (row >= n) return;
   int32_t sum = 0;

@@ -62,8 +62,8 @@ __device__ void stream_load(const StreamArgs& a, uint32_t ring, uint32_t full, u
   };
   const int32_t early = min(count, a.stages);
   for (int32_t i = 0; i < early; ++i) weights(i, i);
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   for (int32_t i = 0; i < early; ++i) tokens(i, i);
   int32_t stage = 0;
   uint32_t phase = 0;

@@ -56,8 +56,8 @@ __global__ void multiply(Input a, DeviceWeight w, Out* d, int64_t d_stride, int 
   const bool outliers = a.args.outlier > 0;
   const int col = threadIdx.x % kTile,
             first_row = threadIdx.x / kTile;  // this thread's results: rows first_row + 8 i
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const T zero_point = a.args.symmetric ? T{0} : static_cast<T>(a.zero_point[0]);
   T sum[kEach] = {};
   float outlier_sum[kEach] = {};

@@ -160,8 +160,8 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const __grid_constant__ 
   const int64_t unit = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWidth;
   const int32_t lane = threadIdx.x % kWidth;
   const int32_t token = static_cast<int32_t>(unit / all_heads), head = static_cast<int32_t>(unit % all_heads);
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const bool active = token < a.n_tokens, loaded = active && lane * kVec < half;
   Values<kVec> x = {};
   if (loaded) {

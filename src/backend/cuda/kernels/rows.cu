@@ -3,10 +3,14 @@
 // A block takes a row and holds its values as floats in registers, 8 neighbours a chunk: one read of the
 // input, one reduction where f or the scale needs one, one write of the result; 16 bytes a thread and access.
 // Bound by memory: per value 4 bytes read (2 for SiLU's two inputs each), 2 written back for the residual, 1
-// or 2 for the result. Rows that are not 16-byte aligned or too wide for the registers go through a second
-// kernel, which reads its input once more for every pass over it.
+// or 2 for the result. With few rows what counts is the latency of one: more threads take fewer values each,
+// and a wide row is shared by the blocks of a cluster. Rows that are not 16-byte aligned or too wide for the
+// registers go through a second kernel, which reads its input once more for every pass over it.
+#include <algorithm>
+
 #include <cuda_bf16.h>
 
+#include "backend/cuda/device/cluster_max.cuh"
 #include "backend/cuda/device/pdl.h"
 #include "backend/cuda/device/reduce.cuh"
 #include "backend/cuda/kernels/encode.cuh"
@@ -16,6 +20,8 @@ namespace octet::cuda {
 namespace {
 
 constexpr int kChunk = 8;
+constexpr int kMostThreads = 512, kMostChunks = 8;  // of a block, of a thread
+constexpr int kFewRows = 64;                        // fewer leave multiprocessors idle
 
 __device__ __forceinline__ void load8(const __nv_bfloat16* p, float (&v)[kChunk]) {
   const uint4 bits = *reinterpret_cast<const uint4*>(p);
@@ -89,6 +95,8 @@ struct Norm {
   const float* gamma;
   int64_t stride, delta_stride, cols;
   float eps;
+  // gamma is written by no kernel: brought near before the wait for the one before this.
+  __device__ void prefetch(int64_t col) const { prefetch_l1(gamma + col); }
   __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
     load8(x + row * stride + col, v);
     if (delta == nullptr) return;
@@ -120,49 +128,76 @@ struct Norm {
   }
 };
 
-template <int kChunks, class Source>
-__global__ void encode_rows(Source source, RowEncoder out, int n_chunks) {
-  __shared__ float scratch[2][32];
-  __shared__ int32_t count_scratch[32];
-  const int64_t row = blockIdx.x;
-  float v[kChunks][kChunk];
-  wait_for_previous_kernel();
-  let_next_kernel_start();
-  float squares = 0;
+// The sum over a row of what the threads bring for each of their chunks, in an order that the row's width
+// alone decides: over 32 neighbouring chunks, then over those sums. `scratch` has room for a value each 32
+// chunks.
+template <int kChunks>
+__device__ __forceinline__ float row_sum(const float (&of_chunk)[kChunks], int n_chunks, float* scratch) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_warps = blockDim.x / 32;
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {
-    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
-    if (chunk < n_chunks) source.chunk(row, int64_t{chunk} * kChunk, v[i]);
+    const float sum = warp_reduce<Sum>(of_chunk[i]);
+    if (lane == 0) scratch[i * n_warps + warp] = sum;
+  }
+  __syncthreads();
+  float sum = 0;
+  for (int i = lane; i < (n_chunks + 31) / 32; i += 32) sum += scratch[i];
+  return warp_reduce<Sum>(sum);
+}
+
+// `parts` blocks a row, one cluster; sums and outliers want one block.
+template <int kChunks, class Source>
+__global__ void encode_rows(Source source, RowEncoder out, int n_chunks, int parts) {
+  __shared__ float sums[Source::kSums ? kMostChunks * kMostThreads / 32 : 1];
+  __shared__ float maxima[32], cluster_slot;
+  __shared__ int32_t counts[32];
+  const int64_t row = blockIdx.x / parts;
+  const int first = static_cast<int>(blockIdx.x % parts * kChunks * blockDim.x + threadIdx.x);
+  const auto chunk_of = [&](int i) { return first + i * static_cast<int>(blockDim.x); };
+  const auto column = [&](int i) { return int64_t{chunk_of(i)} * kChunk; };
+  float v[kChunks][kChunk];
+  let_next_kernel_start();
+  if constexpr (Source::kSums) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i)
+      if (chunk_of(i) < n_chunks) source.prefetch(column(i));
+  }
+  wait_for_previous_kernel();
+  float squares[kChunks] = {};
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    if (chunk_of(i) < n_chunks) source.chunk(row, column(i), v[i]);
     if constexpr (Source::kSums) {
 #pragma unroll
-      for (int j = 0; j < kChunk; ++j) squares += chunk < n_chunks ? v[i][j] * v[i][j] : 0;
+      for (int j = 0; j < kChunk; ++j) squares[i] += chunk_of(i) < n_chunks ? v[i][j] * v[i][j] : 0;
     }
   }
-  if constexpr (Source::kSums) squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
-  const float factor = source.factor(squares);
+  float factor = 1;
+  if constexpr (Source::kSums) factor = source.factor(row_sum(squares, n_chunks, sums));
   float absmax = 0;
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {
-    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
-    if (chunk >= n_chunks) break;
+    if (chunk_of(i) >= n_chunks) break;
 #pragma unroll
     for (int j = 0; j < kChunk; ++j) {
-      v[i][j] = source.finish(v[i][j], factor, int64_t{chunk} * kChunk + j);
+      v[i][j] = source.finish(v[i][j], factor, column(i) + j);
       absmax = fmaxf(absmax, out.magnitude(v[i][j]));
     }
   }
-  if (out.dynamic) absmax = block_reduce<Max>(absmax, scratch[1], 0.0f);
-  const float inv_scale = out.row_inverse(row, absmax, threadIdx.x == 0);
+  const bool shared_row = out.dynamic && parts > 1;
+  if (out.dynamic) absmax = block_reduce<Max>(absmax, maxima, 0.0f);
+  if (shared_row) absmax = cluster_max(absmax, &cluster_slot);
+  const float inv_scale = out.row_inverse(row, absmax, threadIdx.x == 0 && blockIdx.x % parts == 0);
   int32_t n_outliers = 0;
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {
-    const int chunk = static_cast<int>(threadIdx.x + i * blockDim.x);
-    if (chunk < n_chunks) n_outliers += out.put8(row, int64_t{chunk} * kChunk, v[i], inv_scale);
+    if (chunk_of(i) < n_chunks) n_outliers += out.put8(row, column(i), v[i], inv_scale);
   }
   if (out.outlier > 0) {
-    n_outliers = block_reduce<Sum>(n_outliers, count_scratch, 0);
+    n_outliers = block_reduce<Sum>(n_outliers, counts, 0);
     if (threadIdx.x == 0) out.outlier_count[row] = n_outliers;
   }
+  if (shared_row) cluster_wait();
 }
 
 template <class Source>
@@ -170,8 +205,8 @@ __global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) 
   __shared__ float scratch[2][32];
   __shared__ int32_t count_scratch[32];
   const int64_t row = blockIdx.x;
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   float squares = 0;
   if constexpr (Source::kSums) {
     for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {  // a column is always the same thread's
@@ -199,8 +234,6 @@ __global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) 
   }
 }
 
-constexpr int kMostThreads = 512, kMostChunks = 8;
-
 template <class Source>
 void launch(const Source& source, bool aligned, const QView& out, int64_t rows, cudaStream_t stream) {
   if (rows == 0) return;
@@ -211,16 +244,22 @@ void launch(const Source& source, bool aligned, const QView& out, int64_t rows, 
     launch_dependent(encode_ragged_rows<Source>, grid, dim3(256), 0, stream, source, encoder, out.cols);
     return;
   }
-  const int64_t each = n_chunks <= 256                ? 1
-                       : n_chunks <= 2 * kMostThreads ? 2
-                       : n_chunks <= 4 * kMostThreads ? 4
-                                                      : 8;
-  const dim3 block(static_cast<unsigned>(((n_chunks + each - 1) / each + 31) / 32 * 32));
+  const bool few = rows <= kFewRows;
+  const bool shared = few && n_chunks > kMostThreads && !Source::kSums && encoder.outlier == 0;
+  const int64_t parts = shared ? std::min<int64_t>((n_chunks + kMostThreads - 1) / kMostThreads, 8) : 1;
+  const int64_t of_block = (n_chunks + parts - 1) / parts;
+  const int64_t each = of_block <= (few ? kMostThreads : 256) ? 1
+                       : of_block <= 2 * kMostThreads         ? 2
+                       : of_block <= 4 * kMostThreads         ? 4
+                                                              : 8;
+  const dim3 block(static_cast<unsigned>(((of_block + each - 1) / each + 31) / 32 * 32));
   const auto kernel = each == 1   ? encode_rows<1, Source>
                       : each == 2 ? encode_rows<2, Source>
                       : each == 4 ? encode_rows<4, Source>
                                   : encode_rows<8, Source>;
-  launch_dependent(kernel, grid, block, 0, stream, source, encoder, static_cast<int>(n_chunks));
+  launch_dependent_clusters(kernel, dim3(static_cast<unsigned>(rows * parts)), static_cast<unsigned>(parts),
+                            block, 0, stream, source, encoder, static_cast<int>(n_chunks),
+                            static_cast<int>(parts));
 }
 
 bool aligned(const void* data, DType type, int64_t stride) {
@@ -232,8 +271,8 @@ template <class Table>
 __global__ void embed_rows(const int32_t* ids, const int32_t* sampled, const Table* table,
                            int64_t table_stride, __nv_bfloat16* x, int64_t stride, int64_t cols) {
   const int64_t t = blockIdx.x;
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const int32_t id = ids[t] < 0 ? sampled[-1 - ids[t]] : ids[t];
   const Table* from = table + id * table_stride;
   for (int64_t c = threadIdx.x; c < cols; c += blockDim.x)
@@ -244,8 +283,8 @@ __global__ void embed_rows(const int32_t* ids, const int32_t* sampled, const Tab
 template <class T>
 __global__ void copy_rows(const T* from, int64_t from_stride, const int32_t* rows, T* to, int64_t to_stride,
                           int64_t words) {
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const T* source = from + rows[blockIdx.x] * from_stride;
   for (int64_t i = threadIdx.x; i < words; i += blockDim.x) to[blockIdx.x * to_stride + i] = source[i];
 }

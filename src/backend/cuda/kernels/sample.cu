@@ -195,8 +195,8 @@ __global__ __launch_bounds__(kThreads, 2) void sample_rows(float* logits, int64_
                                                            int32_t segment, bool aligned, SampleInputs in,
                                                            SampledToken* out, int32_t* tokens) {
   __shared__ Shared s;
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   const SampleRow p = in.rows[blockIdx.x];
   float* mine = logits + blockIdx.x * stride;
   SampledToken& result = out[blockIdx.x];

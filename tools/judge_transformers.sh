@@ -5,5 +5,5 @@ set -eu
 cd "$(dirname "$0")/.."
 tools/setup.sh --goldens
 tools/build.sh release octet
-export HF_HUB_OFFLINE=1
+export HF_HUB_OFFLINE=1 TQDM_DISABLE=1
 .deps/golden-venv/bin/python tools/judge_transformers.py build/octet "$@"

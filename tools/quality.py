@@ -57,14 +57,26 @@ TEXT = MAIN + [
 ]
 SELF = [("int8-self", "int8"), ("int8-static-self", "int8-static"), ("fp8-gptq-self", "fp8 --weights gptq")]
 PLANTED_ALPHAS = [("int8-alpha-0.5", "int8 --alpha 0.5"), ("int8-alpha-0.85", "int8 --alpha 0.85")]
+# Rows that an independent simulation has too, calibrated on the same tokens (the first 8,192, in sequences of 1,024), with KL of the first 4 windows.
+SIMULATED = [row for row in TEXT if row[0].startswith("int8-alpha")] + [
+    ("int8-static-unsafe", "int8-static --keep-static --alpha none --observer absmax"),
+    ("int8-static-unsafe-alpha-0.7", "int8-static --keep-static --alpha 0.7 --observer absmax"),
+    ("fp8-static", "fp8-static --keep-static"),
+]
+SIMULATED_PLANTED = [row for row in SIMULATED if row[0] in ("int8-alpha-0.5", "int8-alpha-0.85", "int8-static-unsafe", "fp8-static")]
+SIMULATED_LOADED = [row for row in LOADED if row[0] in ("int8-minmax", "llm-int8", "fp8", "w8a16")]
 DYNAMIC = [row for row in LOADED if row[0] in ("int8-minmax", "llm-int8", "fp8")]
 # Variants: name, planted strength and seed, rows.
 VARIANTS = [
     ("plain", None, None, {"loaded": LOADED, "text": TEXT, "self": SELF}),
-    ("planted", 16, 3, {"loaded": [r for r in LOADED if not r[0].startswith("kv")], "text": MAIN + PLANTED_ALPHAS, "self": []}),
-    ("planted-4", 4, 3, {"loaded": DYNAMIC, "text": MAIN[:1] + MAIN[3:4], "self": []}),
-    ("planted-64", 64, 3, {"loaded": DYNAMIC, "text": MAIN[:1] + MAIN[3:4], "self": []}),
-] + [(f"planted-seed-{seed}", 16, seed, {"loaded": DYNAMIC, "text": MAIN[:1], "self": []}) for seed in (1, 2, 4, 5)]
+    ("planted", 16, 3, {"loaded": [r for r in LOADED if not r[0].startswith("kv")], "text": MAIN + PLANTED_ALPHAS}),
+    ("planted-4", 4, 3, {"loaded": DYNAMIC, "text": MAIN[:1] + MAIN[3:4]}),
+    ("planted-64", 64, 3, {"loaded": DYNAMIC, "text": MAIN[:1] + MAIN[3:4]}),
+] + [(f"planted-seed-{seed}", 16, seed, {"loaded": DYNAMIC, "text": MAIN[:1]}) for seed in (1, 2, 4, 5)] + [
+    ("first-tokens", None, None, {"loaded": SIMULATED_LOADED, "first": SIMULATED}),
+    ("first-tokens-planted", 16, 3, {"loaded": SIMULATED_LOADED[:3], "first": SIMULATED_PLANTED}),
+]
+PLANTED = {name: strength for name, strength, *_ in VARIANTS}
 MMLU_SCHEMES = ["int8-minmax", "fp8"]  # beside `int8`
 
 
@@ -83,7 +95,7 @@ class Runner:
             raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}; see {log}")
 
     def source(self, variant):
-        return self.args.model if variant == "plain" else self.work / variant / "model"
+        return self.work / variant / "model" if PLANTED[variant] else self.args.model
 
     def plant(self, variant, strength, seed):
         folder = self.work / variant
@@ -94,9 +106,24 @@ class Runner:
         folder = self.work / variant / name
         if not folder.exists():
             scheme = options.split()
-            data = ["--calibration", self.args.calibration, "--samples", 16] if calibration == "text" else []
+            data = {"text": ["--calibration", self.args.calibration, "--samples", 16], "self": [],
+                    "first": ["--calibration", self.first_tokens(), "--samples", 8, "--sequence-length", 1024]}[calibration]
             self.octet(self.work / variant / f"{name}.log", "quantize", self.source(variant), "--scheme", *scheme, *data, "-o", folder, threads=threads)
         return folder
+
+    def first_tokens(self):
+        """The beginning of the calibration text that has just 8,192 tokens."""
+        path = self.work / "first-tokens.txt"
+        if not path.exists():
+            text = Path(self.args.calibration).read_text(encoding="utf-8")[:120000]
+            low, high = 0, len(text)
+            while low < high:
+                middle = (low + high) // 2
+                done = subprocess.run([self.args.octet, "tokenize", self.args.model, "-", "--json", "--no-special"], input=text[:middle], capture_output=True,
+                                      text=True, check=True)
+                low, high = (low, middle) if json.loads(done.stdout)["count"] >= 8192 else (middle + 1, high)
+            path.write_text(text[:low], encoding="utf-8")
+        return path
 
     def row(self, variant, kind, name, options):
         out = self.work / variant / f"{name}.json"
@@ -106,8 +133,12 @@ class Runner:
             shutil.copy(model / "calibration.json", self.work / variant / f"{name}.calibration")
             kv = re.search(r"--kv-dtype (\w+)", options)
             how = ["--kv-dtype", kv[1]] if kv else []
-        self.octet(self.work / variant / f"{name}.log", "eval", "divergence", model, *how, "--baseline", self.source(variant), "--data", self.args.text,
-                   "--limit", self.args.windows, "--output", out, threads=self.args.threads)
+        windows = {out: self.args.windows}
+        if variant.startswith("first-tokens"):
+            windows = {self.work / variant / f"{name}.4": min(4, self.args.windows), out: self.args.windows}
+        for path, limit in windows.items():
+            self.octet(self.work / variant / f"{name}.log", "eval", "divergence", model, *how, "--baseline", self.source(variant), "--data", self.args.text,
+                       "--limit", limit, "--output", path, threads=self.args.threads)
         if kind != "loaded":
             shutil.rmtree(model)
         return f"{variant}/{name}"
@@ -125,6 +156,8 @@ def run_rows(runner, wanted):
     for variant, strength, seed, _ in VARIANTS:
         if any(w[0] == variant for w in wanted):
             runner.plant(variant, strength, seed)
+    if any(kind == "first" for _, kind, *_ in wanted):
+        runner.first_tokens()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         running = [pool.submit(runner.row, *row) for row in wanted]
         try:
@@ -137,8 +170,8 @@ def run_rows(runner, wanted):
 
 def all_rows():
     for variant, _, _, rows in VARIANTS:
-        for kind in ("self", "text", "loaded"):  # the long ones first
-            for name, options in rows[kind]:
+        for kind in ("self", "text", "first", "loaded"):  # the long ones first
+            for name, options in rows.get(kind, []):
                 yield variant, kind, name, options
 
 
@@ -152,6 +185,9 @@ def collect(work, args):
         row = {"variant": variant, "scheme": name, "options": options, "calibration": kind if kind != "loaded" else None,
                "perplexity": round(result["perplexity"], 4), "over_16_bit": round(result["ratio"] - 1, 5), "over_16_bit_error": round(result["ratio_error"], 5),
                "kl": round(result["kl"], 5), "kl_error": round(result["kl_error"], 5), "top1": round(result["top1"], 4)}
+        first = work / variant / f"{name}.4"
+        if first.exists():
+            row["kl_of_4_windows"] = round(json.loads(first.read_text())["kl"], 5)
         calibration = work / variant / f"{name}.calibration"
         if calibration.exists():
             row["calibrated"] = json.loads(calibration.read_text())["summary"]

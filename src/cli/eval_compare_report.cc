@@ -36,7 +36,7 @@ ReportChart bars(const Comparison& c, const std::string& caption, const std::str
       {{"type", "bar"},
        {"x", names},
        {"y", values},
-       {"error_y", {{"type", "data"}, {"array", errors}, {"color", "#1b1f24"}, {"thickness", 1.2}}}});
+       {"error_y", {{"type", "data"}, {"array", errors}, {"color", "#6e7781"}, {"thickness", 1.2}}}});
   chart.layout = {{"xaxis", {{"type", "category"}}},
                   {"yaxis", {{"title", {{"text", unit}}}, {"rangemode", "tozero"}}}};
   return chart;
@@ -44,16 +44,18 @@ ReportChart bars(const Comparison& c, const std::string& caption, const std::str
 
 // Quality beside size: what a scheme costs and what it saves.
 ReportChart size_chart(const Comparison& c) {
+  static constexpr const char* kSymbols[] = {"circle", "diamond", "square", "cross"};  // as colours run out
   ordered_json traces = ordered_json::array();
   for (const CompareRow& row : c.rows) {
     const double error = row.perplexity.ratio.has_value() ? row.perplexity.ratio->error : 0;
-    traces.push_back({{"type", "scatter"},
-                      {"mode", "markers"},
-                      {"name", row.scheme},
-                      {"marker", {{"size", 11}}},
-                      {"x", {static_cast<double>(row.weight_bytes) / (1 << 20)}},
-                      {"y", {100 * over_baseline(row)}},
-                      {"error_y", {{"type", "data"}, {"array", {100 * error}}, {"thickness", 1.2}}}});
+    traces.push_back(
+        {{"type", "scatter"},
+         {"mode", "markers"},
+         {"name", row.scheme},
+         {"marker", {{"size", 11}, {"symbol", kSymbols[traces.size() / 8 % std::size(kSymbols)]}}},
+         {"x", {static_cast<double>(row.weight_bytes) / (1 << 20)}},
+         {"y", {100 * over_baseline(row)}},
+         {"error_y", {{"type", "data"}, {"array", {100 * error}}, {"thickness", 1.2}}}});
   }
   ReportChart chart;
   chart.caption = "Perplexity over the baseline, beside the size of the weights";

@@ -12,6 +12,7 @@ namespace {
 
 constexpr float kCoarse[] = {0.3f, 0.5f, 0.7f, 0.9f};
 constexpr float kFine[] = {0.1f, 0.05f};
+constexpr float kMostAlpha = 1.001f;  // 1, however it was added up
 
 float round_16(float v, QType type) {
   return type == QType::kF16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
@@ -145,7 +146,7 @@ Result<Smoothing> choose_smoothing(Ops& ops, const SmoothOptions& options,
         std::find_if(sizes.begin(), sizes.end(), [&](const auto& s) { return s.name == best.size; });
     const float middle = *best.alpha;
     OCTET_RETURN_IF_ERROR(consider(*size, middle - step));
-    OCTET_RETURN_IF_ERROR(consider(*size, middle + step));
+    if (middle + step <= kMostAlpha) OCTET_RETURN_IF_ERROR(consider(*size, middle + step));
   }
   return best;
 }

@@ -7,29 +7,53 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr size_t kLongTable = 40;  // rows; a longer one comes last, folded
+constexpr size_t kLongCell = 30;   // characters; a longer one is a sentence, which may wrap
+
 constexpr const char* kStyle = R"(
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d8dee4; --box: #f3f5f7; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --box: #161b22; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .5rem; }
 figure { margin: 2rem 0; }
-figcaption, caption { text-align: left; font-weight: 600; padding-bottom: .4rem; caption-side: top; }
+figcaption, caption, summary { text-align: left; font-weight: 600; padding-bottom: .4rem; caption-side: top; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid #d8dee4; white-space: nowrap; }
+th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-pre { background: #f3f5f7; padding: .6rem .8rem; overflow-x: auto; }
+td.words { text-align: left; white-space: normal; min-width: 14rem; }
+pre { background: var(--box); padding: .6rem .8rem; overflow-x: auto; }
+)";
+
+// Charts take the page's colours, and follow when those change.
+constexpr const char* kColourScript = R"(
+const paint = () => {
+  const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue('--ink').trim();
+  const paper = style.getPropertyValue('--paper').trim(), line = style.getPropertyValue('--line').trim();
+  for (const chart of document.querySelectorAll('.js-plotly-plot')) {
+    const change = {'font.color': ink, paper_bgcolor: paper, plot_bgcolor: paper};
+    for (const axis of Object.keys(chart.layout).filter(key => /^[xy]axis/.test(key))) {
+      change[axis + '.gridcolor'] = line;
+      change[axis + '.zerolinecolor'] = change[axis + '.linecolor'] = ink;
+    }
+    Plotly.relayout(chart, change);
+  }
+};
+paint();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', paint);
 )";
 
 // Defaults of every chart; what a chart's own layout says is laid over them.
 ordered_json base_layout(int height) {
-  return {{"height", height},
-          {"margin", {{"l", 70}, {"r", 20}, {"t", 20}, {"b", 70}}},
-          {"font", {{"family", "system-ui, sans-serif"}, {"size", 13}, {"color", "#1b1f24"}}},
-          {"colorway", {"#0969da", "#cf5b00", "#1a7f37", "#8250df", "#bf3989", "#6e7781"}},
-          {"paper_bgcolor", "#fff"},
-          {"plot_bgcolor", "#fff"},
-          {"xaxis", {{"automargin", true}, {"gridcolor", "#e6eaee"}}},
-          {"yaxis", {{"automargin", true}, {"gridcolor", "#e6eaee"}}}};
+  return {
+      {"height", height},
+      {"margin", {{"l", 70}, {"r", 20}, {"t", 20}, {"b", 70}}},
+      {"font", {{"family", "system-ui, sans-serif"}, {"size", 13}, {"color", "#1b1f24"}}},
+      {"colorway", {"#2f81f7", "#db6d28", "#2da44e", "#8957e5", "#bf3989", "#6e7781", "#9a6700", "#1b7c83"}},
+      {"paper_bgcolor", "#fff"},
+      {"plot_bgcolor", "#fff"},
+      {"xaxis", {{"automargin", true}, {"gridcolor", "#e6eaee"}}},
+      {"yaxis", {{"automargin", true}, {"gridcolor", "#e6eaee"}}}};
 }
 
 // JSON inside a script element: no "</script>" and no "<!--" can come out of a string.
@@ -46,16 +70,21 @@ std::string script_json(const ordered_json& json) {
 }
 
 void append_table(std::string& html, const ReportTable& table) {
-  html +=
-      "<figure class=\"scroll\"><table><caption>" + escape_html(table.caption) + "</caption>\n<thead><tr>";
+  const bool folded = table.rows.size() > kLongTable;
+  const std::string caption = escape_html(table.caption);
+  if (folded) html += "<details><summary>" + caption + "</summary>\n";
+  html += "<figure class=\"scroll\"><table>" + (folded ? "" : "<caption>" + caption + "</caption>") +
+          "\n<thead><tr>";
   for (const auto& cell : table.header) html += "<th>" + escape_html(cell) + "</th>";
   html += "</tr></thead>\n<tbody>\n";
   for (const auto& row : table.rows) {
     html += "<tr>";
-    for (const auto& cell : row) html += "<td>" + escape_html(cell) + "</td>";
+    for (const auto& cell : row)
+      html += (cell.size() > kLongCell ? "<td class=\"words\">" : "<td>") + escape_html(cell) + "</td>";
     html += "</tr>\n";
   }
   html += "</tbody></table></figure>\n";
+  if (folded) html += "</details>\n";
 }
 
 void append_chart(std::string& html, const ReportChart& chart, size_t index) {
@@ -103,8 +132,14 @@ std::string render_html(const ReportPage& page) {
   if (!page.charts.empty()) html.append("<script>").append(plotly_js()).append("</script>\n");
   html += "</head><body>\n<h1>" + escape_html(page.title) + "</h1>\n";
   for (const auto& paragraph : page.paragraphs) html += "<p>" + escape_html(paragraph) + "</p>\n";
-  for (const auto& table : page.tables) append_table(html, table);
+  for (const auto& table : page.tables) {
+    if (table.rows.size() <= kLongTable) append_table(html, table);
+  }
   for (size_t i = 0; i < page.charts.size(); ++i) append_chart(html, page.charts[i], i + 1);
+  for (const auto& table : page.tables) {
+    if (table.rows.size() > kLongTable) append_table(html, table);
+  }
+  if (!page.charts.empty()) html.append("<script>").append(kColourScript).append("</script>\n");
   if (!page.command.empty()) {
     html += "<p>Made by</p>\n<pre>" + escape_html(page.command) + "</pre>\n";
   }

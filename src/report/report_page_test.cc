@@ -35,8 +35,8 @@ TEST(ReportPage, TextIsEscapedEverywhere) {
   EXPECT_NE(html.find("<title>a &lt; b &amp; &quot;c&quot;</title>"), std::string::npos);
   EXPECT_NE(html.find("<td>&lt;td&gt;</td>"), std::string::npos);
   EXPECT_EQ(html.find("alert(1)\"></"), std::string::npos);
-  EXPECT_EQ(count(html, "<script>"), 2u);  // the library, and the one chart
-  EXPECT_EQ(count(html, "</script>"), 2u);
+  EXPECT_EQ(count(html, "<script>"), 3u);  // the library, the one chart, and its colours
+  EXPECT_EQ(count(html, "</script>"), 3u);
   EXPECT_NE(html.find("\\u003c/script>\\u003cscript>alert(1)"), std::string::npos);
 }
 
@@ -47,6 +47,17 @@ TEST(ReportPage, LoadsNothingFromElsewhere) {
   for (const char* word : {" src=", "<link", "@import", "http:"})
     EXPECT_EQ(html.find(word), std::string::npos) << word;
   EXPECT_EQ(html.find("Plotly"), std::string::npos);  // no charts: no library either
+}
+
+TEST(ReportPage, LongTablesComeFoldedAfterTheCharts) {
+  ReportPage page;
+  page.tables = {{"long", {"a", "b"}, std::vector<std::vector<std::string>>(41, {"1", std::string(40, 'x')})},
+                 {"short", {"a"}, {{"1"}}}};
+  page.charts = {ReportChart{"chart"}};
+  const std::string html = render_html(page);
+  EXPECT_LT(html.find("<caption>short"), html.find("<figcaption>chart"));
+  EXPECT_LT(html.find("<figcaption>chart"), html.find("<details><summary>long"));
+  EXPECT_EQ(count(html, "<td class=\"words\">"), 41u);
 }
 
 TEST(ReportPage, AChartsOwnLayoutGoesOverTheDefaults) {

@@ -51,6 +51,12 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   command.add_flag(
       "--batch-invariant", args.batch_invariant,
       "cuda: a prompt's logits do not depend on what else runs (the cpu backend always keeps this)");
+  command
+      .add_option(
+          "--kernel-plans", args.kernel_plans,
+          "cuda: auto times the kernels of linear layers at the first start and keeps what it found in "
+          "~/.cache/octet; a file to keep it in; off: the built-in plans")
+      ->capture_default_str();
   command.add_option("--threads", args.threads, "threads of the cpu backend (default: all cores)");
   command.add_option("--isa", args.isa, "instruction set: auto, generic, avx2, avx512")
       ->capture_default_str();
@@ -87,9 +93,17 @@ Result<std::shared_ptr<Checkpoint>> open_checkpoint(const ModelArgs& args) {
 
 namespace {
 
+Result<std::unique_ptr<Ops>> make_gpu_ops(const ModelArgs& args) {
+  CudaOptions options;
+  options.device = args.device;
+  options.batch_invariant = args.batch_invariant;
+  options.kernel_plans = args.kernel_plans;
+  return make_cuda_ops(options);
+}
+
 // No library or no GPU is nothing to speak of; a GPU that cannot be used is.
 Result<std::unique_ptr<Ops>> make_best_ops(const ModelArgs& args) {
-  auto ops = make_cuda_ops({.device = args.device, .batch_invariant = args.batch_invariant});
+  auto ops = make_gpu_ops(args);
   if (ops.ok()) return ops;
   if (ops.status().code() == StatusCode::kNotFound) {
     log_debug(ops.status().message());
@@ -105,8 +119,7 @@ Result<std::unique_ptr<Ops>> make_ops(const ModelArgs& args) {
   if (args.backend == "auto") return make_best_ops(args);
   if (args.backend == "reference") return make_reference_ops();
   if (args.backend == "cpu") return make_cpu_ops({args.threads, args.isa});
-  if (args.backend == "cuda")
-    return make_cuda_ops({.device = args.device, .batch_invariant = args.batch_invariant});
+  if (args.backend == "cuda") return make_gpu_ops(args);
   return invalid_argument("unknown backend '" + args.backend + "'; there are auto, cpu, cuda, reference");
 }
 

@@ -21,6 +21,7 @@ struct ModelArgs {
   std::string backend = "auto", isa = "auto";
   int32_t device = 0;
   bool batch_invariant = false;
+  std::string kernel_plans = "auto";
   int32_t threads = 0;
   std::string kv_memory;  // "2GiB"
   bool no_prefix_cache = false;

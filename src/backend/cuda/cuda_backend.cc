@@ -8,6 +8,7 @@
 
 #include "backend/cuda/abi.h"
 #include "backend/cuda/plugin.h"
+#include "base/log.h"
 
 namespace octet {
 namespace {
@@ -56,7 +57,10 @@ Result<std::vector<CudaDevice>> cuda_devices() {
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const CudaPlugin* plugin, load_plugin());
-  return plugin->make_ops(options);
+  CudaOptions with_log = options;  // the library has no log of its own
+  if (!with_log.info) with_log.info = log_info;
+  if (!with_log.warning) with_log.warning = log_warning;
+  return plugin->make_ops(with_log);
 }
 
 }  // namespace octet

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,10 @@ struct CudaOptions {
   bool batch_invariant =
       false;           // the result for a row does not depend on the rows beside it, in every scheme
   bool replay = true;  // record steps of decodes and replay them
+  // Kernels of linear layers: "off" takes the built-in plans; "auto" times each shape once, when a weight is
+  // loaded, and keeps what it found in the user's cache; else the file to keep it in.
+  std::string kernel_plans = "off";
+  std::function<void(const std::string&)> info, warning;  // of the plans; the program's log
 };
 
 // Errors: those of cuda_devices, kInvalidArgument for a device that does not exist, kUnsupported for one that

@@ -21,6 +21,9 @@ namespace {
 // weights.
 constexpr int64_t kReservedMemory = int64_t{512} << 20;
 
+// A shape's plans are timed in about 100 ms.
+constexpr TuneEffort kStartEffort{.candidates = 6, .repeats = 2};
+
 // A recorded step.
 class Graph {
  public:
@@ -66,7 +69,8 @@ class Stream {
 
 class CudaOps final : public Ops {
  public:
-  CudaOps(const CudaDevice& device, const CudaOptions& options) : options_(options), uploader_(stream_) {
+  CudaOps(const CudaDevice& device, const CudaOptions& options)
+      : options_(options), uploader_(stream_), planner_(planner_options(device, options), tuner()) {
     info_.name = "cuda";
     info_.device = device.name + ", CUDA device " + std::to_string(device.index);
     info_.activation = DType::kBF16;
@@ -143,11 +147,19 @@ class CudaOps final : public Ops {
   // The current device is a thread's own: whoever begins something makes it this one.
   void use() { fault_.check(cudaSetDevice(options_.device), "choosing the device"); }
 
+  static GemmPlannerOptions planner_options(const CudaDevice& device, const CudaOptions& options);
+  GemmPlanner::Tune tuner() {
+    return [this](GemmPlans& plans, const GemmShape& shape) {
+      return tune_gemms(plans, {shape}, kMostTimedTokens, stream_, kStartEffort);
+    };
+  }
+
   CudaOptions options_;
   BackendInfo info_;
   Fault fault_;
   Stream stream_;
   Uploader uploader_;
+  GemmPlanner planner_;
 
   struct OpenFence {
     Event event;
@@ -167,6 +179,18 @@ class CudaOps final : public Ops {
   AttentionPlan plan_;
   std::map<std::tuple<int32_t, int32_t>, Graph> graphs_;  // by number of sequences and page table stride
 };
+
+GemmPlannerOptions CudaOps::planner_options(const CudaDevice& device, const CudaOptions& options) {
+  GemmPlannerOptions planner;
+  planner.batch_invariant = options.batch_invariant;
+  planner.timed = options.kernel_plans != "off";
+  planner.file = options.kernel_plans == "auto" ? default_gemm_plan_file(device.name, options.batch_invariant)
+                                                : options.kernel_plans;
+  planner.device = device.name;
+  planner.info = options.info;
+  planner.warning = options.warning;
+  return planner;
+}
 
 Result<Buffer> CudaOps::allocate(size_t bytes) {
   use();
@@ -223,8 +247,8 @@ Status CudaOps::reserve(const OpsLimits& limits) {
 Result<std::unique_ptr<PackedLinear>> CudaOps::pack(const LinearWeights& weights) {
   use();
   OCTET_RETURN_IF_ERROR(check_scheme(weights.scheme));
-  auto packed = std::make_unique<CudaLinear>(options_.batch_invariant);
-  OCTET_RETURN_IF_ERROR(packed->load(weights, *this, uploader_, stream_));
+  auto packed = std::make_unique<CudaLinear>();
+  OCTET_RETURN_IF_ERROR(packed->load(weights, *this, uploader_, planner_, stream_));
   check("pack");
   OCTET_RETURN_IF_ERROR(fault_.status());
   return std::unique_ptr<PackedLinear>(std::move(packed));

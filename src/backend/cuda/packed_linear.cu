@@ -22,7 +22,8 @@ Status status_of(cudaError_t error) {
 
 }  // namespace
 
-Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, cudaStream_t stream) {
+Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, GemmPlanner& planner,
+                        cudaStream_t stream) {
   n = w.n;
   k = w.k;
   scheme = w.scheme;
@@ -56,7 +57,7 @@ Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, cu
       sums ? reinterpret_cast<int32_t*>(codes + codes_bytes + scale_bytes + aligned(bias_bytes)) : nullptr;
   if (!w.values.empty()) {
     OCTET_RETURN_IF_ERROR(load_values(w, ops, codes, scale, uploader, stream));
-    return describe(column_sums, stream);
+    return describe(column_sums, planner, stream);
   }
   if (one_scale) {
     const std::vector<float> spread(n_scales, w.scale[0]);
@@ -65,10 +66,10 @@ Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, cu
     OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, w.scale, n_scales * sizeof(float))));
   }
   OCTET_RETURN_IF_ERROR(load_codes(w, codes, uploader, stream));
-  return describe(column_sums, stream);
+  return describe(column_sums, planner, stream);
 }
 
-Status CudaLinear::describe(int32_t* sums, cudaStream_t stream) {
+Status CudaLinear::describe(int32_t* sums, GemmPlanner& planner, cudaStream_t stream) {
   const QType type = weight_.args.type;
   const bool takes =
       type == QType::kInt8 || type == QType::kFp8 || type == QType::kBF16 || type == QType::kF16;
@@ -84,9 +85,7 @@ Status CudaLinear::describe(int32_t* sums, cudaStream_t stream) {
   if (sums != nullptr) {
     column_sums(reinterpret_cast<const int8_t*>(weight_.codes), n, k, weight_.row_bytes, sums, stream);
   }
-  for (const int64_t tokens : gemm_buckets(kMostPlannedTokens)) {
-    plans_.push_back(plan_gemm({type, tokens, n, k, batch_invariant_}));
-  }
+  plans_ = planner.plans({type, n, k});
   return describe_gemm_weights(gemm_);
 }
 
@@ -123,9 +122,7 @@ Status CudaLinear::load_values(const LinearWeights& w, Ops& ops, uint8_t* codes,
 
 void CudaLinear::multiply(const QView& a, const View& d, cudaStream_t stream) const {
   if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, stream);
-  size_t bucket = 0;
-  for (int64_t tokens = 8; tokens < a.rows && bucket + 1 < plans_.size(); tokens *= 2) ++bucket;
-  gemm(a, gemm_, d, plans_[bucket], stream);
+  gemm(a, gemm_, d, plans_->at(a.rows), stream);
 }
 
 }  // namespace octet::cuda

@@ -330,7 +330,7 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
     std::vector<GemmTiming> all;
     std::vector<GemmShape> shapes;
     for (const auto& l : layers) shapes.push_back({type, l.n, l.k});
-    const Status status = tune_gemms(plans, shapes, max_m, stream, &all);
+    const Status status = tune_gemms(plans, shapes, max_m, stream, {}, &all);
     for (const GemmTiming& t : all) {
       const double bytes = static_cast<double>(t.shape.n * t.shape.k) * qtype_bytes(type);
       std::fprintf(file,

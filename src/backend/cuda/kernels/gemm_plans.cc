@@ -2,12 +2,14 @@
 #include <fstream>
 #include <sstream>
 
+#include <unistd.h>
+
 #include "backend/cuda/kernels/gemm_tuning.h"
 
 namespace octet::cuda {
 namespace {
 
-constexpr char kHeader[] = "octet gemm plans 2";  // the number changes with the kernels
+const std::string kHeader = "octet gemm plans " + std::to_string(kGemmPlansVersion);
 
 const char* type_name(QType type) {
   switch (type) {
@@ -49,6 +51,10 @@ bool GemmPlans::has(const GemmShape& shape, int64_t bucket) const {
   return plans_.contains({shape.type, shape.n, shape.k, bucket});
 }
 
+void GemmPlans::merge(const GemmPlans& other) {
+  for (const auto& [key, entry] : other.plans_) plans_[key] = entry;
+}
+
 Status GemmPlans::load(const std::string& path, const std::string& device) {
   std::ifstream file(path);
   if (!file) return not_found(path + ": there is no such file of plans");
@@ -85,7 +91,7 @@ Status GemmPlans::load(const std::string& path, const std::string& device) {
 }
 
 Status GemmPlans::save(const std::string& path, const std::string& device) const {
-  const std::string beside = path + ".part";
+  const std::string beside = path + "." + std::to_string(getpid());
   std::ofstream file(beside, std::ios::trunc);
   file << kHeader << '\n' << device << '\n' << mode() << '\n';
   for (const auto& [key, entry] : plans_) {
@@ -101,21 +107,18 @@ Status GemmPlans::save(const std::string& path, const std::string& device) const
   return {};
 }
 
-std::vector<std::string> GemmPlans::describe() const {
-  std::vector<std::string> lines;
-  std::tuple<QType, int64_t, int64_t> shape{QType::kF32, 0, 0};
+std::string GemmPlans::describe(const GemmShape& shape) const {
+  std::string line = std::string(type_name(shape.type)) + " " + std::to_string(shape.n) + "x" +
+                     std::to_string(shape.k) + ":";
   for (const auto& [key, entry] : plans_) {
     const auto& [type, n, k, bucket] = key;
-    if (shape != std::tuple{type, n, k}) {
-      shape = {type, n, k};
-      lines.push_back(std::string(type_name(type)) + " " + std::to_string(n) + "x" + std::to_string(k) + ":");
-    }
+    if (type != shape.type || n != shape.n || k != shape.k) continue;
     char text[160];
     std::snprintf(text, sizeof text, " m<=%lld %s %.1f us;", static_cast<long long>(bucket),
                   to_string(entry.plan).c_str(), static_cast<double>(entry.us));
-    lines.back() += text;
+    line += text;
   }
-  return lines;
+  return line;
 }
 
 }  // namespace octet::cuda

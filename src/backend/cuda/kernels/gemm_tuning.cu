@@ -11,7 +11,7 @@ namespace octet::cuda {
 namespace {
 
 constexpr size_t kColdBytes = size_t{192} << 20;  // some times L2
-constexpr size_t kMostCandidates = 20;
+constexpr float kClearlyFaster = 0.98f;
 
 // Codes as they occur, for tensor cores draw more power, and so run slower, on noise than on zeros.
 __global__ void fill(void* data, QType type, size_t n) {
@@ -80,7 +80,7 @@ class Tuner {
     fill<<<1024, 256, 0, stream_>>>(tokens_, type, token_bytes_ / qtype_bytes(type));
   }
 
-  Status time(const GemmShape& s, int64_t m, const GemmPlan& plan, float* us) {
+  Status time(const GemmShape& s, int64_t m, const GemmPlan& plan, int repeats, float* us) {
     const size_t bytes = static_cast<size_t>(row_bytes(s) * s.n);
     const int64_t stride = row_bytes(s) / static_cast<int64_t>(qtype_bytes(s.type));
     const int copies = static_cast<int>(std::clamp<size_t>(pool_ / bytes, 1, 32));
@@ -104,7 +104,7 @@ class Tuner {
     cudaError_t error = cudaStreamEndCapture(stream_, &graph);
     if (error == cudaSuccess) error = cudaGraphInstantiate(&exec, graph, 0);
     *us = 1e9f;
-    for (int repeat = 0; repeat < 4 && error == cudaSuccess; ++repeat) {  // the first warms up
+    for (int repeat = 0; repeat <= repeats && error == cudaSuccess; ++repeat) {  // the first warms up
       cudaEventRecord(begin_, stream_);
       error = cudaGraphLaunch(exec, stream_);
       cudaEventRecord(end_, stream_);
@@ -128,7 +128,7 @@ class Tuner {
 }  // namespace
 
 Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream,
-                  std::vector<GemmTiming>* all) {
+                  const TuneEffort& effort, std::vector<GemmTiming>* all) {
   const std::vector<int64_t> buckets = gemm_buckets(max_m);
   Tuner tuner(stream);
   OCTET_RETURN_IF_ERROR(tuner.reserve(shapes, buckets.back()));
@@ -139,13 +139,13 @@ Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_
     for (const int64_t m : buckets) {
       if (plans.has(shape, m)) continue;
       auto candidates = gemm_candidates(plans.problem(shape.type, m, shape.n, shape.k));
-      if (candidates.size() > kMostCandidates) candidates.resize(kMostCandidates);
+      if (candidates.size() > effort.candidates) candidates.resize(effort.candidates);
       float best = 1e9f;
       for (const GemmPlan& plan : candidates) {
         float us = 0;
-        OCTET_RETURN_IF_ERROR(tuner.time(shape, m, plan, &us));
+        OCTET_RETURN_IF_ERROR(tuner.time(shape, m, plan, effort.repeats, &us));
         if (all != nullptr) all->push_back({shape, m, plan, us});
-        if (us < best) plans.set(shape, m, plan, best = us);
+        if (us < kClearlyFaster * best) plans.set(shape, m, plan, best = us);
       }
     }
   }

@@ -12,6 +12,8 @@
 
 namespace octet::cuda {
 
+inline constexpr int kGemmPlansVersion = 2;  // changes with the kernels: plans of other versions are refused
+
 // A linear layer's shape, as the tuner sees it.
 struct GemmShape {
   QType type = QType::kFp8;
@@ -35,8 +37,10 @@ class GemmPlans {
   Status load(const std::string& path, const std::string& device);
   // Written beside and renamed: a reader never sees half a file.
   Status save(const std::string& path, const std::string& device) const;
-  // "fp8 6144x4096: m<=8 stream 64x8 ... 10.2 us; ..." a line a shape.
-  std::vector<std::string> describe() const;
+  // "fp8 6144x4096: m<=8 stream 64x8 ... 10.2 us; ..."
+  std::string describe(const GemmShape& shape) const;
+  // The other's plans, which win over those that are there.
+  void merge(const GemmPlans& other);
 
   // What candidates are asked for.
   GemmProblem problem(QType type, int64_t m, int64_t n, int64_t k) const {
@@ -62,10 +66,17 @@ struct GemmTiming {
   float us = 0;
 };
 
+// How much is timed: of each product the best guesses, each so many times.
+struct TuneEffort {
+  size_t candidates = 20;
+  int repeats = 3;
+};
+
 // Times the candidates of every shape and bucket that `plans` lacks, on memory of its own (freed again),
 // weights rotated so that L2 is cold, launches chained as in a step; `all`, where given, gets every
-// measurement. Errors: kResourceExhausted, or what a kernel did.
+// measurement. A plan must be 2 % faster than the guesses before it. Errors: kResourceExhausted, or what a
+// kernel did.
 Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream,
-                  std::vector<GemmTiming>* all = nullptr);
+                  const TuneEffort& effort, std::vector<GemmTiming>* all = nullptr);
 
 }  // namespace octet::cuda

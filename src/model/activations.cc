@@ -41,6 +41,15 @@ QView QuantSlot::view(const QuantArgs& args, int64_t rows) const {
   return v;
 }
 
+QView input_of(const LinearGroup::Part& part, const QuantSlot& slot, int64_t rows) {
+  QView a = slot.view(part.weight->scheme.input, rows);
+  if (part.weight->scheme.static_input()) {
+    a.scale = part.input_scale.as<float>();
+    a.zero_point = part.input_zero_point.as<int32_t>();
+  }
+  return a;
+}
+
 int64_t ActivationSizes::bytes() const {
   const auto element = static_cast<int64_t>(dtype_bytes(type, 1));
   const auto f32 = static_cast<int64_t>(sizeof(float));

@@ -19,6 +19,9 @@ class QuantSlot {
   int64_t rows_ = 0, cols_ = 0;
 };
 
+// The input of one part, in the slot's memory, with the scale where that is given.
+QView input_of(const LinearGroup::Part& part, const QuantSlot& slot, int64_t rows);
+
 struct ActivationSizes {
   int64_t tokens = 0, logits = 0;
   int64_t hidden = 0, intermediate = 0, q = 0, kv = 0, vocab = 0;

@@ -5,16 +5,6 @@ namespace {
 
 constexpr QuantArgs kPlain{QType::kF32, QScale::kNone, false, true};
 
-// The input of one part, in the slot's memory, with the scale where that is given.
-QView input_of(const LinearGroup::Part& part, const QuantSlot& slot, int64_t rows) {
-  QView a = slot.view(part.weight->scheme.input, rows);
-  if (part.weight->scheme.static_input()) {
-    a.scale = part.input_scale.as<float>();
-    a.zero_point = part.input_zero_point.as<int32_t>();
-  }
-  return a;
-}
-
 // Produces `group`'s input with `produce(QView)` in the form its weights want, and multiplies. Where the
 // parts of a group want different forms, the input is produced once in float32 and quantized for each.
 template <typename Produce>

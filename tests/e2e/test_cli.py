@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 COMMANDS = [["quantize"], ["plant"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
-            ["bench", "latency"], ["bench", "sweep"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
+            ["bench", "latency"], ["bench", "sweep"], ["bench", "kernels"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
             ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["devices"], ["completion"]]
 GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]
 

@@ -155,7 +155,7 @@ int run(Args& args) {
     if (!set.ok()) return fail(set.status());
     sets.emplace_back(&choice_tasks()[i], std::move(set).value());
   }
-  const auto text = read_text_file(eval.data);
+  const auto text = read_eval_text(eval.data);
   if (!text.ok()) return fail(text.status());
   auto journal = open_journal(eval, description, *text);
   if (!journal.ok()) return fail(journal.status());

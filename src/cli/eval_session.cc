@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "formats/file_output.h"
+#include "text/utf8.h"
 
 namespace octet {
 namespace {
@@ -67,6 +68,12 @@ Status check_data(const std::string& path, const std::string& format) {
   return not_found(path + ": not there; expected " + format + "; --data gives another path");
 }
 
+Result<std::string> read_eval_text(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(std::string text, read_text_file(path));
+  if (!is_valid_utf8(text)) return corrupt(path + ": the text is not UTF-8; convert it first");
+  return text;
+}
+
 Result<Session> open_eval_session(ModelArgs args, int32_t context, int32_t sequences) {
   ModelOptions& options = args.options;
   if (options.max_context == 0) options.max_context = context;
@@ -87,6 +94,7 @@ ModelArgs baseline_args(const ModelArgs& model, const std::string& baseline) {
   args.model = baseline;
   args.options.scheme.clear();
   args.options.exclude.clear();
+  args.options.overrides.clear();
   args.options.quantize_head = false;
   args.options.kv_dtype = "auto";
   return args;
@@ -97,6 +105,7 @@ nlohmann::ordered_json describe_eval(const EvalArgs& args, const std::string& ta
   const ModelOptions& o = args.model.options;
   if (!o.scheme.empty()) description["scheme"] = o.scheme;
   if (!o.exclude.empty()) description["exclude"] = o.exclude;
+  if (!o.overrides.empty()) description["overrides"] = o.overrides;
   if (o.quantize_head) description["quantize_head"] = true;
   description["kv_dtype"] = o.kv_dtype;
   if (!args.baseline.empty()) description["baseline"] = args.baseline;

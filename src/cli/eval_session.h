@@ -31,6 +31,9 @@ void add_window_options(CLI::App& command, WindowOptions& window);
 // kNotFound where `path` is not there: names what was expected.
 Status check_data(const std::string& path, const std::string& format);
 
+// A text to be evaluated on.
+Result<std::string> read_eval_text(const std::string& path);
+
 // A model for sequences of `context` tokens, with cache for `sequences` of them (unless --kv-memory says
 // otherwise).
 Result<Session> open_eval_session(ModelArgs args, int32_t context, int32_t sequences);

@@ -103,7 +103,7 @@ int run(Args& args, bool divergence) {
     }
     eval.baseline = eval.model.model;
   }
-  const auto text = read_text_file(eval.data);
+  const auto text = read_eval_text(eval.data);
   if (!text.ok()) return fail(text.status());
   const auto description = describe(args, task);
   auto journal = open_journal(eval, description, *text);

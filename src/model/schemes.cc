@@ -102,7 +102,8 @@ Status check_unquantized(const Checkpoint& checkpoint, const std::map<std::strin
 }
 
 Status unmatched(const std::string& option, const std::map<std::string, QuantScheme>& schemes) {
-  return invalid_argument(option + " matches no linear layer; names are like " + schemes.begin()->first);
+  const auto& [name, scheme] = *schemes.lower_bound("model.");  // lm_head comes first
+  return invalid_argument(option + " matches no linear layer; names are like " + name);
 }
 
 }  // namespace

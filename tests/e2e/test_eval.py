@@ -83,6 +83,12 @@ def test_what_makes_no_sense(octet, model, text, args, code, expected):
     assert expected in error_line(octet("eval", args[0], model, *args[1:], *data, code=code))
 
 
+def test_text_that_is_not_utf8(octet, model, tmp_path):
+    path = tmp_path / "latin1.txt"
+    path.write_bytes("Größe".encode("latin-1"))
+    assert "not UTF-8" in error_line(octet("eval", "perplexity", model, "--data", path, code=1))
+
+
 @pytest.fixture(scope="session")
 def arc(tmp_path_factory):
     """Capitals, which even a small model knows: ARC's format."""

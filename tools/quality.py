@@ -106,8 +106,11 @@ class Runner:
         folder = self.work / variant / name
         if not folder.exists():
             scheme = options.split()
-            data = {"text": ["--calibration", self.args.calibration, "--samples", 16], "self": [],
-                    "first": ["--calibration", self.first_tokens(), "--samples", 8, "--sequence-length", 1024]}[calibration]
+            data = []  # the model's own text
+            if calibration == "text":
+                data = ["--calibration", self.args.calibration, "--samples", 16]
+            elif calibration == "first":
+                data = ["--calibration", self.first_tokens(), "--samples", 8, "--sequence-length", 1024]
             self.octet(self.work / variant / f"{name}.log", "quantize", self.source(variant), "--scheme", *scheme, *data, "-o", folder, threads=threads)
         return folder
 

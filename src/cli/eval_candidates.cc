@@ -1,5 +1,6 @@
 #include "cli/eval_candidates.h"
 
+#include <csignal>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -92,6 +93,7 @@ Result<std::string> CandidateMaker::folder_of(const Candidate& candidate) {
 }
 
 Status CandidateMaker::make(const Candidate& candidate, const std::string& folder) {
+  std::signal(SIGINT, SIG_DFL);  // nothing is half done here: Ctrl-C may end it at once
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(model_));
   QuantizeOptions options;
   options.scheme = candidate.scheme;

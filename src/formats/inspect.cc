@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "formats/hf_config_writer.h"
+
 namespace octet {
 namespace {
 
@@ -116,6 +118,14 @@ class Table {
   std::string text_;
 };
 
+std::string record_text(const QuantizationRecord& record) {
+  std::string text = "by octet to " + record.scheme + ", weights by " + record.weights;
+  if (record.smoothed) text += ", smoothed";
+  if (record.dynamic_instead > 0)
+    text += ", " + std::to_string(record.dynamic_instead) + " inputs dynamic because static was not safe";
+  return text;
+}
+
 }  // namespace
 
 Inspection inspect(const Checkpoint& checkpoint) {
@@ -127,6 +137,7 @@ Inspection inspect(const Checkpoint& checkpoint) {
   result.file_bytes = file_bytes_of(checkpoint);
   result.types = types_of(checkpoint);
   result.schemes = schemes_of(checkpoint);
+  result.record = checkpoint.record;
   if (checkpoint.has_kv_quant) result.kv_cache = to_string(checkpoint.kv_quant);
   result.tokenizer = tokenizer_of(checkpoint.tokenizer);
   result.chat_template = !checkpoint.tokenizer.chat_template.empty();
@@ -163,6 +174,7 @@ json to_json(const Inspection& i) {
           {"eos_token_ids", c.eos_ids},
           {"types", types},
           {"schemes", schemes},
+          {kRecordField, i.record ? record_json(*i.record) : json(nullptr)},
           {"kv_cache", i.kv_cache.empty() ? json(nullptr) : json(i.kv_cache)},
           {"tokenizer", i.tokenizer},
           {"chat_template", i.chat_template}};
@@ -190,6 +202,7 @@ std::string to_text(const Inspection& i) {
                              (scheme.modules == 1 ? "" : "s") +
                              (scheme.modules == 1 ? " (" + scheme.first + ")" : ""));
   }
+  if (i.record) table.line("quantized", record_text(*i.record));
   if (!i.kv_cache.empty()) table.line("KV cache", i.kv_cache);
   table.line("tokenizer", i.tokenizer + (i.chat_template ? ", with a chat template" : ", no chat template"));
   return table.take();

@@ -29,8 +29,9 @@ struct Inspection {
   int64_t file_bytes = 0;       // of the files that hold tensors; 0 for random weights
   std::vector<Type> types;      // by bytes, the largest first
   std::vector<Scheme> schemes;  // by modules, the most used first
-  std::string kv_cache;         // what the checkpoint asks for, empty where it says nothing
-  std::string tokenizer;        // "tokenizer.json", "gguf: gpt2/smollm, 49152 tokens" or "none"
+  std::optional<QuantizationRecord> record;
+  std::string kv_cache;   // what the checkpoint asks for, empty where it says nothing
+  std::string tokenizer;  // "tokenizer.json", "gguf: gpt2/smollm, 49152 tokens" or "none"
   bool chat_template = false;
 };
 

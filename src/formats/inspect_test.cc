@@ -34,6 +34,26 @@ TEST(Inspect, TellsTypesAndSchemes) {
   EXPECT_NE(text.find("bf16 in 1 linear module (lm_head)\n"), std::string::npos) << text;
 }
 
+TEST(Inspect, TellsHowACheckpointWasMade) {
+  const testing::TempFolder folder;
+  testing::write_tiny_quantized_model(folder, testing::tiny_config(), *scheme_by_name("int8-minmax"));
+  auto config = nlohmann::json::parse(folder.read("config.json"));
+  config["octet_quantization"] = {
+      {"scheme", "int8-static"}, {"weights", "gptq"}, {"smoothed", true}, {"dynamic_instead", 3}};
+  folder.write("config.json", config.dump());
+  const auto checkpoint = Checkpoint::open(folder.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  const Inspection inspection = inspect(**checkpoint);
+  EXPECT_EQ(inspection.schemes[0].name, "int8");  // smoothed
+  EXPECT_EQ(to_json(inspection)["octet_quantization"], config["octet_quantization"]);
+  EXPECT_NE(to_text(inspection).find("by octet to int8-static, weights by gptq, smoothed, 3 inputs dynamic"),
+            std::string::npos);
+  config["octet_quantization"] = {{"scheme", 7}};
+  folder.write("config.json", config.dump());
+  EXPECT_NE(Checkpoint::open(folder.path()).status().message().find("octet_quantization: scheme: expected"),
+            std::string::npos);
+}
+
 TEST(Inspect, RandomWeightsHaveNoFile) {
   const Inspection inspection = inspect(**Checkpoint::random("llama-3.2-1b"));
   EXPECT_EQ(inspection.file_bytes, 0);

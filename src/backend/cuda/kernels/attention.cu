@@ -89,6 +89,7 @@ PrefillArgs prefill_args(const AttentionArgs& shared, const AttentionPlan& plan,
   a.tiles = plan.tiles;
   a.n_tiles = plan.n_tiles;
   a.out = RowEncoder(out);
+  a.group_inverse = static_cast<uint32_t>((65535 + a.group) / a.group);
   return a;
 }
 

@@ -52,23 +52,39 @@ __device__ void count_units(const DecodeArgs& a, int32_t seq, int32_t* before, i
   *before = sum_before * vheads;
 }
 
-// The sum of pieces [first, first + n) of one row at four dimensions, divided by its weight.
+// The sum of pieces [first, first + n) of one row at four dimensions, divided by its weight. The loads of
+// eight pieces are under way together.
 __device__ float4 combine(const DecodeArgs& a, int64_t first, int32_t n, int32_t row, int32_t dim) {
+  constexpr int kAtOnce = 8;
   const float2* ml = a.partial_ml + first * a.rows + row;
   const float4* piece =
       reinterpret_cast<const float4*>(a.partial + (first * a.rows + row) * a.layout.padded_dim + dim);
   const int64_t step = int64_t{a.rows} * a.layout.padded_dim / 4;
-  float largest = -INFINITY;
-  for (int32_t i = 0; i < n; ++i) largest = fmaxf(largest, ml[i * a.rows].x);
-  float sum = 0;
+  float largest = -INFINITY, sum = 0;
   float4 total = {0, 0, 0, 0};
-#pragma unroll 8
-  for (int32_t i = 0; i < n; ++i) {
-    const float2 scale = ml[i * a.rows];
-    const float4 o = piece[i * step];
-    const float weight = exp2_approx(scale.x - largest);
-    sum += weight * scale.y;
-    total.x += weight * o.x, total.y += weight * o.y, total.z += weight * o.z, total.w += weight * o.w;
+  for (int32_t begin = 0; begin < n; begin += kAtOnce) {
+    float2 scale[kAtOnce];
+    float4 o[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const bool exists = begin + i < n;
+      scale[i] = exists ? ml[(begin + i) * a.rows] : float2{-INFINITY, 0};
+      o[i] = exists ? piece[(begin + i) * step] : float4{0, 0, 0, 0};
+    }
+    float top = largest;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) top = fmaxf(top, scale[i].x);
+    const float shrink = exp2_approx(largest - top);
+    largest = top;
+    sum *= shrink;
+    total.x *= shrink, total.y *= shrink, total.z *= shrink, total.w *= shrink;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const float weight = exp2_approx(scale[i].x - largest);
+      sum += weight * scale[i].y;
+      total.x += weight * o[i].x, total.y += weight * o[i].y;
+      total.z += weight * o[i].z, total.w += weight * o[i].w;
+    }
   }
   const float inverse = 1 / sum;
   return {total.x * inverse, total.y * inverse, total.z * inverse, total.w * inverse};

@@ -90,86 +90,131 @@ __device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
   }
 }
 
-// The pages of the 32 page positions from a tile's first on, one a lane.
-__device__ __forceinline__ int32_t load_pages(const DecodeArgs& a, const Segment& s, int32_t tile) {
-  const int32_t page = tile * (kTileKeys / a.layout.page_size) + threadIdx.x % 32;
-  if (!s.valid() || page * a.layout.page_size >= s.context) return 0;
-  return a.page_table[int64_t{s.seq} * a.page_table_stride + page];
-}
-
-// One tile's copies, spread over the lanes; `pages` holds the tile's pages from lane `at` on.
+// The tiles of one worker, in order, and their copies, which the lanes share: a lane has one part (K, V, a
+// panel of them, or scales) of one of a tile's pages. Lanes 16 to 23, which have none, bring a segment's
+// query rows.
 template <class S>
-__device__ void fill_stage(const DecodeArgs& a, const S& shared, int slot, const Segment& s, int32_t tile,
-                           int32_t pages, int32_t at, bool with_query) {
-  const int lane = threadIdx.x % 32;
-  const KvLayout& layout = a.layout;
-  const int32_t page_size = layout.page_size;
-  const int32_t valid = min(kTileKeys, s.context - tile * kTileKeys);
-  constexpr int kPanels = S::kV / (kTileKeys * 128);  // 16 bit: of K, and of V
-  const int parts = S::kEightBit ? (a.dynamic_scales ? 4 : 2) : 2 * kPanels;
-  const int part = lane % parts, index = lane / parts;  // what of which page
-  const int32_t page = __shfl_sync(~0u, pages, min(at + index, 31));
-  const int32_t rows = index < kTileKeys / page_size ? min(page_size, valid - index * page_size) : 0;
-  const uint8_t* head =
-      a.pages + page * layout.page_bytes + (s.vhead / a.chunks) * int64_t{layout.head_bytes};
-  uint32_t bytes = 0, to = shared_address(shared.stage(slot));
-  const uint8_t* from = head;
-  if (rows > 0) {
-    if constexpr (!S::kEightBit) {
-      bytes = rows * 128;
-      from += part * page_size * 128;
-      to += (part * kTileKeys + index * page_size) * 128;
-    } else if (part < 2) {
-      bytes = (rows + 15) / 16 * 16 * layout.padded_dim;
-      from += part * layout.v_offset;
-      to += part * S::kV + index * page_size * layout.padded_dim;
-    } else {
-      bytes = (rows + 3) / 4 * 16;
-      from += layout.scale_offset + (part - 2) * page_size * 4;
-      to += S::kScales + ((part - 2) * kTileKeys + index * page_size) * 4;
-    }
-  }
-  // Lanes 16 to 23 may hold no part of a cache tile (at most 4 pages of 4 parts): the query rows.
-  if (with_query && lane >= 16 && lane - 16 < a.rows) {
-    const int32_t row = lane - 16,
-                  head_index = s.vhead / a.chunks * a.group + s.vhead % a.chunks * kRowsPerTile + row;
-    if (s.vhead % a.chunks * kRowsPerTile + row < a.group) {
-      bytes = a.head_dim * 2;
-      from =
-          reinterpret_cast<const uint8_t*>(a.q + a.query_start[s.seq] * a.q_stride + head_index * a.head_dim);
-      to = shared_address(shared.stage(slot)) + S::kQuery + row * S::kQueryStride;
-    }
-  }
-  const uint32_t total = __reduce_add_sync(~0u, bytes);
-  if (lane == 0) barrier_arrive_expect(shared.full(slot), total);
-  __syncwarp();
-  if (bytes > 0) bulk_copy(to, from, bytes, shared.full(slot));
-}
+struct TileFeed {
+  const DecodeArgs& a;
+  const S& shared;
+  const Walk& walk;
+  bool copy_query;
+  // Of this lane: its page of a tile, where its part begins in a head of the page and in a stage, bytes a
+  // key, and keys that are copied together, less one.
+  int page_bits, index;
+  uint32_t from_offset, to_offset, key_bytes, together;
+  bool copies;
+  // Of the segment.
+  Segment s;
+  const uint8_t* head;
+  const __nv_bfloat16* query;  // this lane's row, or null
+  int32_t n_queries;
+  // Of the tile; pages: of the 32 page positions from tile `base` on, one a lane.
+  int32_t tile, base, pages;
 
+  __device__ TileFeed(const DecodeArgs& args, const S& memory, const Walk& all, int64_t begin, bool query_too)
+      : a(args), shared(memory), walk(all), copy_query(query_too) {
+    constexpr int kPanels = S::kV / (kTileKeys * 128);  // 16 bit: of K, and of V
+    const KvLayout& layout = a.layout;
+    page_bits = layout.page_size == 64 ? 6 : layout.page_size == 32 ? 5 : 4;
+    const int part_bits = S::kEightBit ? (a.dynamic_scales ? 2 : 1) : (kPanels == 2 ? 2 : 1);
+    const int part = lane() & ((1 << part_bits) - 1);
+    index = lane() >> part_bits;
+    copies = index < kTileKeys >> page_bits;
+    if constexpr (!S::kEightBit) {
+      key_bytes = 128, together = 0;
+      from_offset = part * layout.page_size * 128;
+      to_offset = part * kTileKeys * 128;
+    } else if (part < 2) {
+      key_bytes = layout.padded_dim, together = 15;
+      from_offset = part * layout.v_offset;
+      to_offset = part * S::kV;
+    } else {
+      key_bytes = 4, together = 3;
+      from_offset = layout.scale_offset + (part - 2) * layout.page_size * 4;
+      to_offset = S::kScales + (part - 2) * kTileKeys * 4;
+    }
+    to_offset += (index << page_bits) * key_bytes;
+    begin_segment(walk.first(begin));
+  }
+  static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+  __device__ bool valid() const { return s.valid(); }
+  __device__ void advance() {
+    if (++tile == s.last) {
+      begin_segment(walk.after(s));
+    } else if ((tile - base) * kTileKeys >> page_bits >= 32) {
+      load_pages(tile);
+    }
+  }
+  __device__ void begin_segment(const Segment& segment) {
+    s = segment;
+    if (!s.valid()) return;
+    const int32_t kv_head = s.vhead / a.chunks, first = (s.vhead - kv_head * a.chunks) * kRowsPerTile;
+    head = a.pages + kv_head * int64_t{a.layout.head_bytes} + from_offset;
+    n_queries = copy_query ? min(a.rows, a.group - first) : 0;
+    const int row = lane() - 16;
+    query = row >= 0 && row < n_queries
+                ? a.q + a.query_start[s.seq] * a.q_stride + (kv_head * a.group + first + row) * a.head_dim
+                : nullptr;
+    load_pages(s.first);
+  }
+  __device__ void load_pages(int32_t first) {
+    tile = base = first;
+    const int32_t page = (tile * kTileKeys >> page_bits) + lane();
+    const bool used = page << page_bits < s.context;
+    pages = used ? a.page_table[int64_t{s.seq} * a.page_table_stride + page] : 0;
+  }
+  // The kernel before this one writes the newest token alone.
+  __device__ bool is_old() const { return (tile + 1) * kTileKeys < s.context; }
+  // A segment's first tiles bring its query rows along, one copy for each consumer.
+  __device__ bool begins() const { return tile - s.first < kConsumers; }
+
+  // The tile's copies; announces those of the queries too.
+  __device__ __forceinline__ void copy_tile(int slot) const {
+    const int32_t n_keys = min(kTileKeys, s.context - tile * kTileKeys);
+    const int32_t page = __shfl_sync(~0u, pages, min(((tile - base) * kTileKeys >> page_bits) + index, 31));
+    if (lane() == 0) {
+      uint32_t bytes = begins() ? n_queries * a.head_dim * 2 : 0;
+      if constexpr (S::kEightBit) {
+        bytes += 2 * ((n_keys + 15) / 16 * 16 * a.layout.padded_dim);
+        if (a.dynamic_scales) bytes += 2 * ((n_keys + 3) / 4 * 16);
+      } else {
+        bytes += n_keys * 2 * a.layout.padded_dim * 2;
+      }
+      barrier_arrive_expect(shared.full(slot), bytes);
+    }
+    __syncwarp();
+    const int32_t keys = min(a.layout.page_size, n_keys - (index << page_bits));
+    if (copies && keys > 0) {
+      bulk_copy(shared_address(shared.stage(slot)) + to_offset, head + page * a.layout.page_bytes,
+                ((keys + together) & ~together) * key_bytes, shared.full(slot));
+    }
+  }
+  __device__ __forceinline__ void copy_queries(int slot) const {
+    if (query == nullptr || !begins()) return;
+    bulk_copy(shared_address(shared.stage(slot)) + S::kQuery + (lane() - 16) * S::kQueryStride, query,
+              a.head_dim * 2, shared.full(slot));
+  }
+};
+
+// Fills the ring with what was there before the kernel before this one, waits for that, and goes on.
 template <class S>
 __device__ void produce(const DecodeArgs& a, const S& shared, const Walk& walk, int64_t begin,
                         bool copy_query) {
-  const int32_t per_tile = kTileKeys / a.layout.page_size;
-  uint32_t count = 0;  // tiles so far
-  Segment s = walk.first(begin);
-  int32_t pages = load_pages(a, s, s.first);
-  while (s.valid()) {
-    const Segment next = walk.after(s);
-    const int32_t next_pages = load_pages(a, next, next.first);
-    int32_t base = s.first;
-    for (int32_t tile = s.first; tile < s.last; ++tile, ++count) {
-      if ((tile - base) * per_tile >= 32) {
-        base = tile;
-        pages = load_pages(a, s, tile);
-      }
-      const int slot = count % S::kStages;
-      const uint32_t round = count / S::kStages;
-      if (round > 0) barrier_wait(shared.empty(slot), (round - 1) & 1);
-      fill_stage(a, shared, slot, s, tile, pages, (tile - base) * per_tile,
-                 copy_query && tile - s.first < kConsumers);
+  TileFeed<S> feed(a, shared, walk, begin, copy_query);
+  {
+    TileFeed<S> early = feed;
+    for (int slot = 0; slot < S::kStages && early.valid(); ++slot, early.advance()) {
+      if (early.is_old()) early.copy_tile(slot);
     }
-    s = next;
-    pages = next_pages;
+  }
+  wait_for_previous_kernel();
+  for (uint32_t count = 0; feed.valid(); feed.advance(), ++count) {
+    const int slot = count % S::kStages;
+    const uint32_t round = count / S::kStages;
+    if (round > 0) barrier_wait(shared.empty(slot), (round - 1) & 1);
+    if (round > 0 || !feed.is_old()) feed.copy_tile(slot);
+    feed.copy_queries(slot);
   }
 }
 
@@ -250,7 +295,7 @@ __global__ void __launch_bounds__(kThreads, 1) decode_kernel(const __grid_consta
   scan_units(a, shared.prefix());
   __syncthreads();
   let_next_kernel_start();
-  wait_for_previous_kernel();
+  if (warp != kConsumers) wait_for_previous_kernel();  // the producer waits once it has fetched what it can
   const DecodeSplit split(a, shared.prefix()[a.n_seqs]);
   const int32_t worker = blockIdx.x;
   if (worker >= split.workers) return;

@@ -27,7 +27,6 @@ constexpr int kGroupBarrier = 2, kTurnBarrier = 4;  // the latter: whose turn it
 // The two rows of a thread: g and g + 8 of its warp's 16.
 template <class S, int kDim>
 struct Rows {
-  using Operand = std::conditional_t<S::kType == QType::kF16, __half, __nv_bfloat16>;
   static constexpr int kOut = kDim / 2;  // registers of O
 
   float out[kOut];
@@ -35,29 +34,34 @@ struct Rows {
   float origin[2];                     // the same after it
   int32_t position[2];                 // keys up to it are seen
 
+  __device__ __forceinline__ void mask(float (&s)[64], int32_t first_key, int32_t window) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int32_t last = position[r] - first_key - 2 * static_cast<int32_t>(threadIdx.x % 4);
+      const int32_t first = window > 0 ? last - window + 1 : INT32_MIN;
+#pragma unroll
+      for (int i = 0; i < 32; ++i) {
+        const int32_t key = i / 2 * 8 + i % 2;
+        if (key > last || key < first) s[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
+      }
+    }
+  }
+  // The largest of row r's scores, and of `top`.
+  static __device__ __forceinline__ float row_max(const float (&s)[64], int r, float top) {
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) top = fmaxf(top, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+  }
+
   // scores -> weights under the new maximum; returns what earlier results shrink by.
   template <bool kMasked>
   __device__ __forceinline__ void softmax(float (&s)[64], int32_t first_key, int32_t window,
                                           float (&shrink)[2]) {
-    if constexpr (kMasked) {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const int32_t last = position[r] - first_key - 2 * static_cast<int32_t>(threadIdx.x % 4);
-        const int32_t first = window > 0 ? last - window + 1 : INT32_MIN;
-#pragma unroll
-        for (int i = 0; i < 32; ++i) {
-          const int32_t key = i / 2 * 8 + i % 2;
-          if (key > last || key < first) s[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
-        }
-      }
-    }
+    if constexpr (kMasked) mask(s, first_key, window);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float top = largest[r];
-#pragma unroll
-      for (int i = 0; i < 64; i += 4) top = fmaxf(top, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+      const float top = row_max(s, r, largest[r]);
       // A rounded product of its own: were it fused into the differences, an unchanged maximum would not give
       // a factor of exactly 1, and tiles that a row does not see would change its bits.
       const float next = __fmul_rn(top, scale[r]), used = top == -INFINITY ? 0.0f : next;
@@ -76,6 +80,46 @@ struct Rows {
       }
       sum[r] = sum[r] * shrink[r] + total;
     }
+  }
+
+  // The same with a scale a key (the softmax's counted in) and one a value, the latter multiplied into the
+  // weights: kept below 1, whatever the scales are, by a maximum that counts them in.
+  template <bool kMasked>
+  __device__ __forceinline__ void scaled_softmax(float (&s)[64], const float* scales, int32_t first_key,
+                                                 int32_t window, float (&shrink)[2]) {
+    const auto* pairs = reinterpret_cast<const float4*>(scales) + threadIdx.x % 4;
+    const auto* inverses = reinterpret_cast<const float2*>(scales + 2 * kPrefillKeys) + threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) {
+      const float4 f = pairs[i];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        s[i + 2 * r] = fmaf(s[i + 2 * r], f.x, f.z);
+        s[i + 2 * r + 1] = fmaf(s[i + 2 * r + 1], f.y, f.w);
+      }
+    }
+    if constexpr (kMasked) mask(s, first_key, window);
+    float used[2], total[2] = {0, 0};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float top = row_max(s, r, origin[r]);
+      used[r] = top == -INFINITY ? 0.0f : top;
+      shrink[r] = exp2_approx(origin[r] - used[r]);
+      origin[r] = top;
+    }
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) {
+      const float2 inverse = inverses[i];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float &x0 = s[i + 2 * r], &x1 = s[i + 2 * r + 1];
+        x0 = exp2_approx(x0 - used[r]);
+        x1 = exp2_approx(x1 - used[r]);
+        total[r] = fmaf(x1, inverse.y, fmaf(x0, inverse.x, total[r]));
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) sum[r] = sum[r] * shrink[r] + total[r];
   }
 
   __device__ __forceinline__ void shrink_out(const float (&shrink)[2]) {
@@ -131,7 +175,8 @@ __device__ __forceinline__ void give_turn(int group) {
 template <class S, int kDim>
 __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, const PrefillItem& item,
                                        uint32_t query, uint32_t count, Rows<S, kDim>& rows) {
-  using Operand = typename Rows<S, kDim>::Operand;
+  using Score = typename S::Score;
+  using Weight = typename S::Weight;
   const int lane = threadIdx.x % 32;
   const auto release = [&](uint32_t barrier) {
     __syncwarp();
@@ -147,18 +192,26 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     const Place at = place<S>(n);
     barrier_wait(shared.key_full(at.slot), at.phase);
   };
+  const auto softmax = [&]<bool kMasked>(std::bool_constant<kMasked>, float(&s)[64], uint32_t n, int32_t tile,
+                                         float(&shrink)[2]) {
+    if (S::kEightBit && a.dynamic_scales) {
+      rows.template scaled_softmax<kMasked>(s, shared.key_scale(n), tile * kPrefillKeys, a.window, shrink);
+    } else {
+      rows.template softmax<kMasked>(s, tile * kPrefillKeys, a.window, shrink);
+    }
+  };
   uint32_t weights[32];
   {
     float s[64], shrink[2];
     const Place at = place<S>(count);
     wait_keys(count);
     products_fence();
-    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
+    issue_scores<S, kDim, Score>(s, query, shared_address(shared.key(at.slot)));
     products_wait<0>();
     pin(s);
     release(shared.key_empty(at.slot));
-    rows.template softmax<true>(s, item.first * kPrefillKeys, a.window, shrink);
-    pack_weights<Operand>(s, weights);
+    softmax(std::true_type{}, s, count, item.first, shrink);
+    pack_weights<Weight>(s, weights);
     if (item.first + 1 < item.last) wait_keys(count + 1);
   }
   const auto step = [&]<bool kMasked>(int32_t tile) {
@@ -167,14 +220,14 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     barrier_wait(shared.value_full(before.slot), before.phase);
     if (take_turns) await_turn(group);
     products_fence();
-    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
-    issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(before.slot)),
-                             tile > item.first + 1);
+    issue_scores<S, kDim, Score>(s, query, shared_address(shared.key(at.slot)));
+    issue_values<S, Weight>(rows.out, weights, shared_address(shared.value(before.slot)),
+                            tile > item.first + 1);
     if (take_turns && (group == 0 || tile + 1 < item.last)) give_turn(group);
     products_wait<1>();
     pin(s);
     release(shared.key_empty(at.slot));
-    rows.template softmax<kMasked>(s, tile * kPrefillKeys, a.window, shrink);
+    softmax(std::bool_constant<kMasked>{}, s, count + 1, tile, shrink);
     pin(s);
     // Here, between the softmax and the wait for the second product, so that the compiler, which may move the
     // latter up within straight code, lets the two run side by side.
@@ -183,7 +236,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     pin(rows.out);
     release(shared.value_empty(before.slot));
     rows.shrink_out(shrink);
-    pack_weights<Operand>(s, weights);
+    pack_weights<Weight>(s, weights);
     ++count;
   };
   int32_t tile = item.first + 1;
@@ -192,8 +245,8 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
   const Place at = place<S>(count);
   barrier_wait(shared.value_full(at.slot), at.phase);
   products_fence();
-  issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(at.slot)),
-                           item.last > item.first + 1);
+  issue_values<S, Weight>(rows.out, weights, shared_address(shared.value(at.slot)),
+                          item.last > item.first + 1);
   products_wait<0>();
   pin(rows.out);
   release(shared.value_empty(at.slot));
@@ -244,8 +297,8 @@ __device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_
     const int32_t row = first_row + i / (kDim / 8), dim = i % (kDim / 8) * 8;
     if (row >= item.n_rows) continue;
     const uint4 v = *reinterpret_cast<const uint4*>(shared + swizzled(row, dim));
-    const int64_t token = item.token + row / a.group;
-    const int32_t head = item.kv_head * a.group + row % a.group, col = head * a.head_dim + dim;
+    const int32_t in_item = a.token_of(row), head = item.kv_head * a.group + row - in_item * a.group;
+    const int32_t token = item.token + in_item, col = head * a.head_dim + dim;
     float x[8] = {bf16_low(v.x), bf16_high(v.x), bf16_low(v.y), bf16_high(v.y),
                   bf16_low(v.z), bf16_high(v.z), bf16_low(v.w), bf16_high(v.w)};
     if (a.head_dim % 8 == 0) {
@@ -274,7 +327,7 @@ __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int32_t row = min(first_row + lane / 4 + 8 * r, item.n_rows - 1);
-        rows.position[r] = item.position + row / a.group;
+        rows.position[r] = item.position + a.token_of(row);
         rows.scale[r] = shared.row_scale(buffer)[first_row + lane / 4 + 8 * r];
         rows.largest[r] = rows.origin[r] = -INFINITY;
         rows.sum[r] = 0;
@@ -297,7 +350,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __gri
   __syncthreads();
   let_next_kernel_start();
   wait_for_previous_kernel();
-  constexpr int kLoadRegisters = S::kEightBit ? 88 : 56, kComputeRegisters = S::kEightBit ? 208 : 224;
+  constexpr int kLoadRegisters = S::kEightBit ? 72 : 56, kComputeRegisters = S::kEightBit ? 216 : 224;
   static_assert(kLoadRegisters + 2 * kComputeRegisters <= 3 * 168);  // what the block has
   if (threadIdx.x < 128) {
     set_register_limit_down<kLoadRegisters>();

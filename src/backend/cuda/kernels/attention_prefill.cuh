@@ -12,7 +12,13 @@ inline constexpr int kPrefillThreads = 384;  // a warpgroup that loads, two that
 struct PrefillArgs : AttentionArgs {
   const PrefillTile* tiles = nullptr;
   int32_t n_tiles = 0;
-  RowEncoder out;  // of any form but one with a scale a token
+  RowEncoder out;              // of any form but one with a scale a token
+  uint32_t group_inverse = 0;  // ceil(2^16 / group)
+
+  // The token of a tile's row, row / group: exact for the 128 rows that there are.
+  __device__ int32_t token_of(int32_t row) const {
+    return static_cast<int32_t>(static_cast<uint32_t>(row) * group_inverse >> 16);
+  }
 };
 
 cudaError_t prepare_prefill();
@@ -43,14 +49,26 @@ template <QType kCacheType, int kDim>
 struct PrefillShared {
   static constexpr QType kType = kCacheType;
   static constexpr bool kEightBit = kType == QType::kInt8 || kType == QType::kFp8;
-  static constexpr bool kHalfQueries = kType == QType::kF16;
+  // Operands of the first product and of the second. 8-bit codes are exact in both types; queries are bf16,
+  // weights lose less in fp16.
+  using Score = std::conditional_t<kType == QType::kF16, __half, __nv_bfloat16>;
+  using Weight = std::conditional_t<kType == QType::kBF16, __nv_bfloat16, __half>;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
   static constexpr int kPanel = kPrefillKeys * 128;      // bytes of 64 columns of a tile
   static constexpr int kTile = kPrefillKeys * kDim * 2;  // bytes of Q, K or V
   static constexpr int kQuery = 0, kKey = 2 * kTile, kValue = kKey + kStages * kTile;
   static constexpr int kRowScale = kValue + kStages * kTile;  // f32 [2][128]
-  static constexpr int kBarriers = kRowScale + 2 * kPrefillRows * 4;
-  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages);
+  // 8 bit: what scores and weights of a tile are scaled by, f32: of each two keys both scales of K, both
+  // logarithms of those of V; then [128] the inverses of V's. They are read for longer than the keys, whose
+  // place in the ring is free once the scores are there: twice as many.
+  static constexpr int kKeyScale = kRowScale + 2 * kPrefillRows * 4, kKeyScales = kEightBit ? 2 * kStages : 0;
+  static constexpr int kKeyScaleBytes = 3 * kPrefillKeys * 4;
+  // 8 bit: codes on their way into the tiles, blocks of 16 keys, and the scales of K and V beside those of K.
+  static constexpr int kStagedBlocks = kEightBit ? 3 : 0;  // a warp
+  static constexpr int kBlockCodes = 16 * kDim, kBlock = kBlockCodes + 2 * 16 * 4;
+  static constexpr int kStaged = kKeyScale + kKeyScales * kKeyScaleBytes;
+  static constexpr int kBarriers = kStaged + 4 * kStagedBlocks * kBlock;
+  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages + 4 * kStagedBlocks);
   // Threads that bring Q: all that load, or those that a bulk copy of K and V leaves free.
   static constexpr int kQueryThreads = kEightBit ? 128 : 96;
 
@@ -60,6 +78,15 @@ struct PrefillShared {
   __device__ uint8_t* value(int i) const { return base + kValue + i * kTile; }
   __device__ float* row_scale(int i) const {
     return reinterpret_cast<float*>(base + kRowScale) + i * kPrefillRows;
+  }
+  __device__ float* key_scale(uint32_t count) const {
+    return reinterpret_cast<float*>(base + kKeyScale + count % (2 * kStages) * kKeyScaleBytes);
+  }
+  __device__ uint8_t* staged(int warp, int i) const {
+    return base + kStaged + (warp * kStagedBlocks + i) * kBlock;
+  }
+  __device__ uint32_t staged_full(int warp, int i) const {
+    return barrier(4 + 4 * kStages + warp * kStagedBlocks + i);
   }
   __device__ uint32_t barrier(int i) const { return shared_address(base + kBarriers) + 8 * i; }
   __device__ uint32_t query_full(int i) const { return barrier(i); }
@@ -71,15 +98,16 @@ struct PrefillShared {
 
   __device__ void init_barriers() const {
     for (int i = 0; i < 2; ++i) {
-      barrier_init(query_full(i), kQueryThreads);
+      barrier_init(query_full(i), kQueryThreads / 32);
       barrier_init(query_empty(i), 8);
     }
     for (int i = 0; i < kStages; ++i) {
-      barrier_init(key_full(i), kEightBit ? 128 : 1);
-      barrier_init(value_full(i), kEightBit ? 128 : 1);
+      barrier_init(key_full(i), kEightBit ? 4 : 1);
+      barrier_init(value_full(i), kEightBit ? 4 : 1);
       barrier_init(key_empty(i), 8);
       barrier_init(value_empty(i), 8);
     }
+    for (int i = 0; i < 4 * kStagedBlocks; ++i) barrier_init(staged_full(0, i), 1);
     barrier_init_fence();
   }
 };

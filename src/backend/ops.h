@@ -90,6 +90,7 @@ struct BackendInfo {
   std::string device;              // what the user knows it by: "AMD EPYC 9R14, 2 threads, avx512"
   DType activation = DType::kF32;  // the type of the residual stream and of linear's results
   int32_t page_size = 16;          // the KV page size it likes best
+  int32_t step_tokens = 2048;      // tokens of prompts that fill a step well
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
   bool own_memory = false;         // that memory is for the model alone: the cache may take all that is left
   bool quantizes_weights = false;  // pack takes LinearWeights.values

@@ -79,7 +79,7 @@ int run_latency(Args& args) {
   }
   options.max_batch =
       std::max(options.max_batch, *std::max_element(l.decode_batches.begin(), l.decode_batches.end()));
-  options.max_step_tokens = std::max({options.max_step_tokens, l.prefill, l.context});
+  options.max_step_tokens = std::max({options.max_step_tokens, options.max_batch, l.prefill, l.context});
   if (options.max_context == 0) options.max_context = std::max(l.prefill, l.context + l.decode_steps);
   auto session = open_session(args.model, false);
   if (!session.ok()) return fail(session.status());

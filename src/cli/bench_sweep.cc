@@ -79,7 +79,8 @@ Status measure(Args args, const Variant& variant, int32_t repeat, const std::set
   options.scheme = variant.scheme == "stored" ? "" : variant.scheme;
   options.kv_dtype = variant.kv_dtype;
   options.max_batch = *std::ranges::max_element(args.sweep.max_batches);
-  options.max_step_tokens = std::max(options.max_step_tokens, options.max_batch);
+  if (options.max_step_tokens > 0)
+    options.max_step_tokens = std::max(options.max_step_tokens, options.max_batch);
   if (options.max_context == 0) options.max_context = longest_context(args.sweep);
   OCTET_ASSIGN_OR_RETURN(const Session session, open_session(args.model, false));
   const auto on_row = [&](const SweepCell& cell, nlohmann::ordered_json measured) {

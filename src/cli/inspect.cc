@@ -35,7 +35,7 @@ Result<int64_t> bytes_for(const Checkpoint& checkpoint, const Ops& ops, ModelOpt
                           int32_t context) {
   options.max_batch = batch;
   options.max_context = context;
-  options.max_step_tokens = std::max(options.max_step_tokens, batch);
+  if (options.max_step_tokens > 0) options.max_step_tokens = std::max(options.max_step_tokens, batch);
   options.kv_bytes = int64_t{1} << 50;  // no bound: the table shows what would be needed
   OCTET_ASSIGN_OR_RETURN(const ModelSizes sizes, model_sizes(checkpoint, ops, options));
   return sizes.plan.total();

@@ -37,8 +37,10 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   command.add_option("--kv-memory", args.kv_memory,
                      "memory for the KV cache, such as 2GiB (default: --max-batch times --max-context, or "
                      "times 1024 tokens without it, 4GiB at most)");
-  command.add_option("--max-step-tokens", o.max_step_tokens, "tokens in a step, prompts in chunks of these")
-      ->capture_default_str();
+  command
+      .add_option("--max-step-tokens", o.max_step_tokens,
+                  "tokens in a step, prompts in chunks of these (default: 8192 on a GPU, 2048 on a CPU)")
+      ->check(CLI::PositiveNumber);
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
   command.add_option("--page-size", o.page_size, "tokens in a page of the KV cache (default: the backend's)");
   command

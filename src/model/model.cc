@@ -84,7 +84,7 @@ int32_t Model::max_logits() const {
   return impl_->sizes.limits.max_logits;
 }
 int32_t Model::max_step_tokens() const {
-  return impl_->options.max_step_tokens;
+  return impl_->sizes.limits.max_tokens;
 }
 int32_t Model::max_context() const {
   return impl_->sizes.max_context;

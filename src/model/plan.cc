@@ -48,8 +48,11 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
     return unsupported("--kv-dtype f32 is for the reference backend alone; expected bf16, fp16, int8 or fp8");
   }
   if (options.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
-  if (options.max_step_tokens < options.max_batch) {
-    return invalid_argument("--max-step-tokens (" + std::to_string(options.max_step_tokens) +
+  const int32_t step_tokens = options.max_step_tokens > 0
+                                  ? options.max_step_tokens
+                                  : std::max(ops.info().step_tokens, options.max_batch);
+  if (step_tokens < options.max_batch) {
+    return invalid_argument("--max-step-tokens (" + std::to_string(step_tokens) +
                             ") must be at least --max-batch (" + std::to_string(options.max_batch) + ")");
   }
   if (options.max_context > config.max_context) {
@@ -69,7 +72,7 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   OCTET_RETURN_IF_ERROR(ops.check_attention(a, sizes.kv, sizes.page_size));
 
   ActivationSizes& s = sizes.activations;
-  s.tokens = options.max_step_tokens;
+  s.tokens = step_tokens;
   s.logits = std::max(options.max_batch, kMinLogitRows);
   s.hidden = config.hidden_size;
   s.intermediate = config.intermediate_size;
@@ -79,7 +82,7 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
   s.type = ops.info().activation;
 
   OpsLimits& limits = sizes.limits;
-  limits.max_tokens = options.max_step_tokens;
+  limits.max_tokens = step_tokens;
   limits.max_seqs = options.max_batch;
   limits.max_context = sizes.max_context;
   limits.max_logits = static_cast<int32_t>(s.logits);

@@ -2,8 +2,10 @@
 """Joins the rows of `octet bench sweep` with another engine's figures and the limits: usage: table.py ROWS.jsonl RIVAL.json OUT.json
 
 A row of OUT: workload, max_batch, scheme, kv_dtype, output_tok_s (median of the repeats), vllm_output_tok_s, ratio, limit_output_tok_s, share.
+rate-*.json beside ROWS.jsonl, written by `octet bench throughput --rate 4`, become OUT's `at_4_requests_a_second`.
 """
 import json
+import pathlib
 import statistics
 import sys
 
@@ -47,7 +49,20 @@ def main(rows_path, rival_path, out_path):
         print(f"{workload:>9} {batch:>4} {scheme:<12} {kv:<5} {speed:>9.1f} tok/s  vLLM {theirs or '-':>7}  {cell['ratio'] or '-':>6}x"
               f"  limit {limit or '-':>7}  {cell['share'] or '-':>5}")
     device = next(iter(cells.values()))[0]["device"] if cells else None
-    json.dump(dict(device=device, model="llama-3.1-8b (random weights)", command="tools/gpu/table.sh OUT", rows=table), open(out_path, "w"), indent=1)
+    rated = [against_rate(json.loads(path.read_text()), rival) for path in sorted(pathlib.Path(rows_path).parent.glob("rate-*.json"))]
+    for row in rated:
+        theirs = row["vllm_ttft_ms"] or {}
+        print(f"4 requests a second {row['scheme']:<12} {row['kv_dtype']:<5} TTFT p50 {row['ttft_ms']['p50']:.1f} p99 {row['ttft_ms']['p99']:.1f} ms"
+              f"  vLLM {theirs.get('p50', '-')} {theirs.get('p99', '-')}  TPOT p50 {row['tpot_ms']['p50']:.2f} ms")
+    json.dump(dict(device=device, model="llama-3.1-8b (random weights)", command="tools/gpu/table.sh OUT", rows=table, at_4_requests_a_second=rated),
+              open(out_path, "w"), indent=1)
+
+
+def against_rate(run, rival):
+    """A run with Poisson arrivals beside the rival's: 2,048 tokens in, 128 out, at most 64 sequences at once."""
+    theirs = rival["ttft_at_4_requests_a_second_2048_128_batch_64"].get(rival_column(run))
+    kept = ("scheme", "kv_dtype", "input_len", "output_len", "max_batch", "requests", "rate", "ttft_ms", "tpot_ms")
+    return {**{key: run[key] for key in kept}, "vllm_ttft_ms": theirs}
 
 
 if __name__ == "__main__":

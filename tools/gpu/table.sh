@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Llama-3.1-8B's shape on one Hopper GPU: output tokens a second by workload, scheme, KV cache and max batch, beside vLLM's and the limit.
+# Llama-3.1-8B's shape on one Hopper GPU: output tokens a second by workload, scheme, KV cache and max batch, beside vLLM's and the limit,
+# and the time to the first token at 4 requests a second.
 #
 #   tools/gpu/table.sh OUT [SCHEME:KV]...    default: bf16:auto fp8:auto int8-minmax:auto fp8:fp8 int8-minmax:int8
 #
-# OUT is a folder; OUT/rows.jsonl keeps what was measured (an interrupted run goes on), OUT/h100-table.json is the table.
-# OCTET_BIN: the program (build/octet), with liboctet_cuda.so beside it. BATCHES: max batch sizes (1,16,64,256).
+# OUT is a folder; OUT/rows.jsonl and OUT/rate-*.json keep what was measured (an
+# interrupted run goes on), OUT/h100-table.json is the table.
+# OCTET_BIN: the program (build/octet), with liboctet_cuda.so beside it. BATCHES: max batch sizes (1,16,64,256). RATES=0 leaves the latter out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$1
@@ -19,8 +21,14 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version -
 for variant in "${variants[@]}"; do
   for workload in 2048/128:2 128/2048:1; do # requests: max batch times this
     "$octet" bench sweep --backend cuda --random-weights llama-3.1-8b --schemes "${variant%%:*}" --kv-dtypes "${variant#*:}" \
-      --workloads "${workload%%:*}" --max-batches "$batches" --requests-per-sequence "${workload#*:}" --max-step-tokens "${STEP_TOKENS:-8192}" \
+      --workloads "${workload%%:*}" --max-batches "$batches" --requests-per-sequence "${workload#*:}" \
       --output "$out/rows.jsonl" >"$out/sweep.txt" 2>"$out/sweep.log" || { tail -n 5 "$out/sweep.log" >&2; echo "table: $variant $workload failed" >&2; }
   done
+  rated=$out/rate-${variant%%:*}-${variant#*:}.json
+  if [ "${RATES:-1}" = 1 ] && ! [ -s "$rated" ]; then
+    "$octet" bench throughput --backend cuda --random-weights llama-3.1-8b --scheme "${variant%%:*}" --kv-dtype "${variant#*:}" --input-len 2048 \
+      --output-len 128 --requests 96 --rate 4 --max-batch 64 --max-context 2176 --output "$rated" >"$out/rate.txt" 2>"$out/rate.log" ||
+      { tail -n 5 "$out/rate.log" >&2; echo "table: $variant at 4 requests a second failed" >&2; }
+  fi
   python3 tools/gpu/table.py "$out/rows.jsonl" docs/results/h100-vllm.json "$out/h100-table.json"
 done

@@ -75,6 +75,7 @@ class CudaOps final : public Ops {
     info_.device = device.name + ", CUDA device " + std::to_string(device.index);
     info_.activation = DType::kBF16;
     info_.page_size = kBestPageSize;
+    info_.step_tokens = 8192;
     info_.memory_available = std::max<int64_t>(device.memory_free - kReservedMemory, 1);
     info_.own_memory = true;
     info_.runs_ahead = true;

@@ -12,10 +12,10 @@ namespace octet {
 
 void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   auto* model = command.add_option("MODEL", args.model, "checkpoint: a Hugging Face folder or a .gguf file");
-  auto* random =
-      command.add_option("--random-weights", args.random_weights,
-                         "random weights of a trained model's spread, for speed alone: a folder with a "
-                         "config.json, or a built-in name such as llama-3.1-8b");
+  auto* random = command.add_option(
+      "--random-weights", args.random_weights,
+      "random weights of a trained model's spread, for speed alone (static schemes too): a folder with a "
+      "config.json, or a built-in name such as llama-3.1-8b");
   model->excludes(random);
   ModelOptions& o = args.options;
   if (set == ModelOptionSet::kAll) {

@@ -21,9 +21,9 @@ struct ModelOptions {
   std::string kv_dtype = "auto";       // auto, bf16, fp16, int8, fp8
   int32_t max_batch = 64;
   int32_t max_step_tokens = 0;  // 0: what the backend likes, and at least max_batch
-  int32_t max_context = 0;  // 0: the model's own
-  int64_t kv_bytes = 0;     // 0: room for max_batch sequences of max_context, as far as free memory goes
-  int32_t page_size = 0;    // 0: what the backend likes
+  int32_t max_context = 0;      // 0: the model's own
+  int64_t kv_bytes = 0;         // 0: room for max_batch sequences of max_context, as far as free memory goes
+  int32_t page_size = 0;        // 0: what the backend likes
 };
 
 // Known before anything is loaded, printed before "ready", kept to.

@@ -32,10 +32,12 @@ int64_t pages_for(int64_t tokens, int32_t page_size) {
 Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options) {
   const ModelConfig& config = checkpoint.config;
   ModelSizes sizes;
-  OCTET_ASSIGN_OR_RETURN(sizes.schemes, assign_schemes(checkpoint, {.scheme = options.scheme,
-                                                                    .exclude = options.exclude,
-                                                                    .overrides = options.overrides,
-                                                                    .quantize_head = options.quantize_head}));
+  OCTET_ASSIGN_OR_RETURN(sizes.schemes,
+                         assign_schemes(checkpoint, {.scheme = options.scheme,
+                                                     .exclude = options.exclude,
+                                                     .overrides = options.overrides,
+                                                     .quantize_head = options.quantize_head,
+                                                     .random = checkpoint.format == "random"}));
   const QType kv_default = plain_type(checkpoint, sizes.schemes);
   if (options.kv_dtype == "auto" && checkpoint.has_kv_quant) {
     sizes.kv = checkpoint.kv_quant;

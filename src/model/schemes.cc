@@ -62,7 +62,7 @@ Result<ModuleRegex> compile(const std::string& option, const std::string& patter
 
 Result<QuantScheme> usable_scheme(const std::string& name, const SchemeRequest& request) {
   OCTET_ASSIGN_OR_RETURN(const QuantScheme scheme, scheme_by_name(name));
-  if (scheme_is_calibrated(name) && !request.calibrated) {
+  if (scheme_is_calibrated(name) && !request.calibrated && !request.random) {
     return unsupported("scheme '" + name +
                        "' needs calibration, which loading does not do: run `octet quantize MODEL"
                        " --scheme " +

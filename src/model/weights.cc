@@ -9,12 +9,14 @@
 
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "tensor/quant_codec.h"
 #include "tensor/quantize_rows.h"
 
 namespace octet {
 namespace {
 
 constexpr int kMostThreads = 16;
+constexpr float kRandomInputMaximum = 8;  // of static inputs of random weights, which were never calibrated
 
 std::string layer_prefix(int32_t layer) {
   return "model.layers." + std::to_string(layer) + ".";
@@ -313,6 +315,10 @@ Result<HostLinear> read_linear(const Checkpoint& checkpoint, const std::string& 
     linear.codes.resize(static_cast<size_t>(linear.n) * code_bytes(scheme.weight.type, linear.k));
     linear.scale.resize(static_cast<size_t>(scale_count(scheme.weight, linear.n, linear.k)));
     OCTET_RETURN_IF_ERROR(quantize_tensor(checkpoint, *tensor, linear));
+    if (checkpoint.format == "random" && scheme.static_input()) {
+      linear.input_scale = {kRandomInputMaximum / (scheme.input.type == QType::kInt8 ? kInt8Max : kE4M3Max)};
+      if (!scheme.input.symmetric) linear.input_zero_point = {0};
+    }
   }
   if (checkpoint.find(module + ".bias") != nullptr) {
     OCTET_ASSIGN_OR_RETURN(linear.bias, read_values(checkpoint, module + ".bias", linear.n));

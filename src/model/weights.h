@@ -58,6 +58,7 @@ struct SchemeRequest {
       overrides;  // "REGEX=SCHEME"; the last that matches wins, over `scheme` and the head's rule
   bool quantize_head = false;
   bool calibrated = false;  // scales and smoothing will come from data
+  bool random = false;      // the weights mean nothing: static scales are as good as any, see read_linear
 };
 Result<std::map<std::string, QuantScheme>> assign_schemes(const Checkpoint& checkpoint,
                                                           const SchemeRequest& request);

@@ -2,7 +2,7 @@
 # Llama-3.1-8B's shape on one Hopper GPU: output tokens a second by workload, scheme, KV cache and max batch, beside vLLM's and the limit,
 # and the time to the first token at 4 requests a second.
 #
-#   tools/gpu/table.sh OUT [SCHEME:KV]...    default: bf16:auto fp8:auto int8-minmax:auto fp8:fp8 int8-minmax:int8
+#   tools/gpu/table.sh OUT [SCHEME:KV]...    default: bf16:auto fp8:auto int8-minmax:auto fp8-static:fp8 int8-minmax:int8
 #
 # OUT is a folder; OUT/rows.jsonl and OUT/rate-*.json keep what was measured (an
 # interrupted run goes on), OUT/h100-table.json is the table.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 out=$1
 shift
 variants=("${@:-}")
-[ -n "${variants[0]}" ] || variants=(bf16:auto fp8:auto int8-minmax:auto fp8:fp8 int8-minmax:int8)
+[ -n "${variants[0]}" ] || variants=(bf16:auto fp8:auto int8-minmax:auto fp8-static:fp8 int8-minmax:int8)
 octet=${OCTET_BIN:-build/octet}
 batches=${BATCHES:-1,16,64,256}
 mkdir -p "$out"

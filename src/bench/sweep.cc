@@ -13,7 +13,7 @@ namespace octet {
 namespace {
 
 // Long enough for every kernel, graph and page to have been touched once.
-constexpr int32_t kWarmUpOutput = 16;
+constexpr int32_t kWarmUpOutput = 16, kWarmUpTokens = 1 << 16;
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -36,13 +36,18 @@ Result<ThroughputResult> run(Model& model, const ThroughputOptions& run, int32_t
 
 Result<Workload> parse_workload(const std::string& text) {
   Workload w;
-  const char* end = text.data() + text.size();
-  const auto input = std::from_chars(text.data(), end, w.input_len);
-  if (input.ec == std::errc() && input.ptr != end && *input.ptr == '/') {
-    const auto output = std::from_chars(input.ptr + 1, end, w.output_len);
-    if (output.ec == std::errc() && output.ptr == end && w.input_len > 0 && w.output_len > 0) return w;
-  }
-  return invalid_argument("workload '" + text + "': expected INPUT/OUTPUT in tokens, such as 2048/128");
+  const char *at = text.data(), *end = at + text.size();
+  const auto number = [&](int32_t& value) {
+    const auto [ptr, error] = std::from_chars(at, end, value);
+    at = ptr;
+    return error == std::errc() && value > 0;
+  };
+  const auto follows = [&](char c) { return at != end && *at == c && ++at != nullptr; };
+  const bool lengths = number(w.input_len) && follows('/') && number(w.output_len);
+  if (lengths && (at == end || (follows('x') && number(w.requests_per_sequence) && at == end))) return w;
+  return invalid_argument(
+      "workload '" + text +
+      "': expected INPUT/OUTPUT in tokens, such as 2048/128, or 2048/128x4 for 4 requests a sequence");
 }
 
 std::string SweepCell::key() const {
@@ -74,15 +79,19 @@ Status bench_sweep(Model& model, const SweepOptions& options, const std::vector<
   const auto is_done = [&](const SweepCell& cell) { return done.contains(cell.key()); };
   if (std::ranges::all_of(cells, is_done)) return {};
   for (const Workload& workload : options.workloads) {
-    const int32_t n = *std::ranges::max_element(options.max_batches);
+    const int32_t largest = *std::ranges::max_element(options.max_batches);
+    const int32_t n = std::clamp(kWarmUpTokens / workload.input_len, 1, largest);
     const ThroughputOptions warm_up{workload.input_len, std::min(kWarmUpOutput, workload.output_len), n};
     OCTET_RETURN_IF_ERROR(run(model, warm_up, n).status());
   }
   for (const SweepCell& cell : cells) {
     if (is_done(cell)) continue;
     log_info("sweep: " + cell.key());
-    ThroughputOptions t{cell.workload.input_len, cell.workload.output_len,
-                        cell.max_batch * options.requests_per_sequence, cell.rate};
+    ThroughputOptions t{
+        cell.workload.input_len, cell.workload.output_len,
+        cell.max_batch * (cell.workload.requests_per_sequence > 0 ? cell.workload.requests_per_sequence
+                                                                  : options.requests_per_sequence),
+        cell.rate};
     t.seed = options.seed + static_cast<uint64_t>(cell.repeat);
     OCTET_ASSIGN_OR_RETURN(const ThroughputResult result, run(model, t, cell.max_batch));
     nlohmann::ordered_json row = {{"input_len", t.input_len},    {"output_len", t.output_len},

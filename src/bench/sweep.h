@@ -16,9 +16,10 @@ namespace octet {
 
 struct Workload {
   int32_t input_len = 0, output_len = 0;
+  int32_t requests_per_sequence = 0;  // 0: as the sweep's
   bool operator==(const Workload&) const = default;
 };
-// "2048/128". Errors: kInvalidArgument, naming the text.
+// "2048/128", or "2048/128x2" with the requests a sequence. Errors: kInvalidArgument, naming the text.
 Result<Workload> parse_workload(const std::string& text);
 
 struct SweepOptions {

@@ -7,7 +7,9 @@ namespace {
 
 TEST(Sweep, ReadsWorkloads) {
   EXPECT_EQ(*parse_workload("2048/128"), (Workload{2048, 128}));
-  for (const char* text : {"", "5", "5/", "/5", "0/5", "5/0", "-1/5", "5/5/5", "5/5x", "99999999999/1"}) {
+  EXPECT_EQ(*parse_workload("128/2048x3"), (Workload{128, 2048, 3}));
+  for (const char* text :
+       {"", "5", "5/", "/5", "0/5", "5/0", "-1/5", "5/5/5", "5/5x", "5/5x0", "5/5x2x", "99999999999/1"}) {
     const auto workload = parse_workload(text);
     ASSERT_FALSE(workload.ok()) << text;
     EXPECT_NE(workload.status().message().find("2048/128"), std::string::npos);

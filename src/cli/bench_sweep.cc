@@ -175,7 +175,9 @@ void add_bench_sweep(CLI::App& bench, Action& action) {
   command->add_option("--kv-dtypes", args->kv_dtypes, "comma separated")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--workloads", args->workloads, "INPUT/OUTPUT tokens, comma separated")
+  command
+      ->add_option("--workloads", args->workloads,
+                   "INPUT/OUTPUT tokens, comma separated; INPUT/OUTPUTxN: with N requests a sequence")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--max-batches", args->sweep.max_batches, "comma separated")

@@ -19,11 +19,9 @@ mkdir -p "$out"
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 
 for variant in "${variants[@]}"; do
-  for workload in 2048/128:2 128/2048:1; do # requests: max batch times this
-    "$octet" bench sweep --backend cuda --random-weights llama-3.1-8b --schemes "${variant%%:*}" --kv-dtypes "${variant#*:}" \
-      --workloads "${workload%%:*}" --max-batches "$batches" --requests-per-sequence "${workload#*:}" \
-      --output "$out/rows.jsonl" >"$out/sweep.txt" 2>"$out/sweep.log" || { tail -n 5 "$out/sweep.log" >&2; echo "table: $variant $workload failed" >&2; }
-  done
+  "$octet" bench sweep --backend cuda --random-weights llama-3.1-8b --schemes "${variant%%:*}" --kv-dtypes "${variant#*:}" \
+    --workloads 2048/128x2,128/2048x1 --max-batches "$batches" --output "$out/rows.jsonl" >"$out/sweep.txt" 2>"$out/sweep.log" ||
+    { tail -n 5 "$out/sweep.log" >&2; echo "table: $variant failed" >&2; }
   rated=$out/rate-${variant%%:*}-${variant#*:}.json
   if [ "${RATES:-1}" = 1 ] && ! [ -s "$rated" ]; then
     "$octet" bench throughput --backend cuda --random-weights llama-3.1-8b --scheme "${variant%%:*}" --kv-dtype "${variant#*:}" --input-len 2048 \

@@ -332,6 +332,7 @@ int run(bool small) {
     check_forms(
         {heads(small ? 8 : 32, small ? 2 : 8, 128), {{0, 40}, {small ? 200 : 700, 1}, {64, 33}, {5, 0}}},
         cache);
+    if (!small) check_forms({heads(32, 8, 128), {{700, 1}, {20, 1}, {3000, 1}}}, cache);  // shared by blocks
     check_forms({heads(6, 2, 10), {{0, 37}, {20, 1}}}, cache);
     if (small) continue;
     check_invariance(heads(32, 8, 128), cache);

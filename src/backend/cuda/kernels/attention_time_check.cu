@@ -218,6 +218,10 @@ int run(const char* file) {
     for (int32_t s = 0; s < 256; ++s) ragged.push_back({128 + (s * 997) % 2048, 1});
     time_decode(llama, cache, ragged, kOutBf16, "256 x 129 to 2176");
     time_decode(llama, cache, ragged, kOutInt8, "256 x 129 to 2176, int8 out");
+    for (const int32_t batch : {1, 16}) {
+      time_decode(llama, cache, std::vector<Load>(batch, {2047, 1}), kOutInt8,
+                  std::to_string(batch) + " x 2048, int8 out");
+    }
   }
   time_decode(small, kBf16, std::vector<Load>(64, {1023, 1}), kOutBf16, "64 x 1024, 9 / 3 heads of 64");
   for (const int32_t batch : {1, 16, 64, 256})

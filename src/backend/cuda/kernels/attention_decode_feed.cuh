@@ -1,0 +1,208 @@
+// Which tiles a block of the decode kernel takes, and their copies into its ring.
+#pragma once
+
+#include "backend/cuda/device/bulk_copy.h"
+#include "backend/cuda/device/pdl.h"
+#include "backend/cuda/kernels/attention_decode.cuh"
+#include "backend/cuda/kernels/attention_decode_tile.cuh"
+
+namespace octet::cuda {
+
+inline constexpr int kDecodeThreads = 32 * (kConsumers + 1);  // the last warp copies
+
+// A piece of one (sequence, virtual head): tiles [first, last).
+struct Segment {
+  int32_t seq = -1, vhead = 0, first = 0, last = 0, context = 0;
+  int64_t unit_end = 0;  // of the line
+  __device__ bool valid() const { return seq >= 0; }
+};
+
+// Walks the segments of one worker.
+struct Walk {
+  const DecodeArgs& a;
+  const int32_t* prefix;  // [n_seqs + 1] units before each sequence
+  int64_t end;
+
+  __device__ Segment at(int64_t unit, int32_t seq) const {
+    if (unit >= end) return {};
+    while (prefix[seq + 1] <= unit) ++seq;
+    const TileRange tiles = decode_tiles(a, seq);
+    const int32_t n = tiles.last - tiles.first, in_seq = static_cast<int32_t>(unit - prefix[seq]);
+    const int32_t vhead = in_seq / n, skipped = in_seq % n;
+    const int64_t left = end - unit;
+    const int32_t count = left < n - skipped ? static_cast<int32_t>(left) : n - skipped;
+    return {seq,         vhead, tiles.first + skipped, tiles.first + skipped + count, a.context_lens[seq],
+            unit + count};
+  }
+  __device__ Segment first(int64_t begin) const {
+    int32_t low = 0, high = a.n_seqs;  // the last sequence that begins at `begin` or before
+    while (high - low > 1) {
+      const int32_t middle = (low + high) / 2;
+      if (prefix[middle] <= begin)
+        low = middle;
+      else
+        high = middle;
+    }
+    return at(begin, low);
+  }
+  __device__ Segment after(const Segment& s) const { return at(s.unit_end, s.seq); }
+};
+
+// Units before each sequence, by the whole block: loads side by side, then a scan by one warp.
+__device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
+  const int32_t n = a.n_seqs, vheads = a.n_kv_heads * a.chunks;
+  for (int32_t s = threadIdx.x; s < n; s += kDecodeThreads) {
+    const TileRange t = decode_tiles(a, s);
+    prefix[s] = (t.last - t.first) * vheads;
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    const int32_t lane = threadIdx.x, each = (n + 31) / 32, begin = min(lane * each, n),
+                  end = min(begin + each, n);
+    int32_t mine = 0;
+    for (int32_t s = begin; s < end; ++s) mine += prefix[s];
+    int32_t sum = mine;
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+      const int32_t left = __shfl_up_sync(~0u, sum, d);
+      if (lane >= d) sum += left;
+    }
+    int32_t before = sum - mine;
+    for (int32_t s = begin; s < end; ++s) {
+      const int32_t units = prefix[s];
+      prefix[s] = before;
+      before += units;
+    }
+    if (lane == 31) prefix[n] = sum;
+  }
+}
+
+// The tiles of one worker, in order, and their copies, which the lanes share: a lane has one part (K, V, a
+// panel of them, or scales) of one of a tile's pages. Lanes 16 to 23, which have none, bring a segment's
+// query rows.
+template <class S>
+struct TileFeed {
+  const DecodeArgs& a;
+  const S& shared;
+  const Walk& walk;
+  bool copy_query;
+  // Of this lane: its page of a tile, where its part begins in a head of the page and in a stage, bytes a
+  // key, and keys that are copied together, less one.
+  int page_bits, index;
+  uint32_t from_offset, to_offset, key_bytes, together;
+  bool copies;
+  // Of the segment.
+  Segment s;
+  const uint8_t* head;
+  const __nv_bfloat16* query;  // this lane's row, or null
+  int32_t n_queries;
+  // Of the tile; pages: of the 32 page positions from tile `base` on, one a lane.
+  int32_t tile, base, pages;
+
+  __device__ TileFeed(const DecodeArgs& args, const S& memory, const Walk& all, int64_t begin, bool query_too)
+      : a(args), shared(memory), walk(all), copy_query(query_too) {
+    constexpr int kPanels = S::kV / (kTileKeys * 128);  // 16 bit: of K, and of V
+    const KvLayout& layout = a.layout;
+    page_bits = layout.page_size == 64 ? 6 : layout.page_size == 32 ? 5 : 4;
+    const int part_bits = S::kEightBit ? (a.dynamic_scales ? 2 : 1) : (kPanels == 2 ? 2 : 1);
+    const int part = lane() & ((1 << part_bits) - 1);
+    index = lane() >> part_bits;
+    copies = index < kTileKeys >> page_bits;
+    if constexpr (!S::kEightBit) {
+      key_bytes = 128, together = 0;
+      from_offset = part * layout.page_size * 128;
+      to_offset = part * kTileKeys * 128;
+    } else if (part < 2) {
+      key_bytes = layout.padded_dim, together = 15;
+      from_offset = part * layout.v_offset;
+      to_offset = part * S::kV;
+    } else {
+      key_bytes = 4, together = 3;
+      from_offset = layout.scale_offset + (part - 2) * layout.page_size * 4;
+      to_offset = S::kScales + (part - 2) * kTileKeys * 4;
+    }
+    to_offset += (index << page_bits) * key_bytes;
+    begin_segment(walk.first(begin));
+  }
+  static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+  __device__ bool valid() const { return s.valid(); }
+  __device__ void advance() {
+    if (++tile == s.last) {
+      begin_segment(walk.after(s));
+    } else if ((tile - base) * kTileKeys >> page_bits >= 32) {
+      load_pages(tile);
+    }
+  }
+  __device__ void begin_segment(const Segment& segment) {
+    s = segment;
+    if (!s.valid()) return;
+    const int32_t kv_head = s.vhead / a.chunks, first = (s.vhead - kv_head * a.chunks) * kRowsPerTile;
+    head = a.pages + kv_head * int64_t{a.layout.head_bytes} + from_offset;
+    n_queries = copy_query ? min(a.rows, a.group - first) : 0;
+    const int row = lane() - 16;
+    query = row >= 0 && row < n_queries
+                ? a.q + a.query_start[s.seq] * a.q_stride + (kv_head * a.group + first + row) * a.head_dim
+                : nullptr;
+    load_pages(s.first);
+  }
+  __device__ void load_pages(int32_t first) {
+    tile = base = first;
+    const int32_t page = (tile * kTileKeys >> page_bits) + lane();
+    const bool used = page << page_bits < s.context;
+    pages = used ? a.page_table[int64_t{s.seq} * a.page_table_stride + page] : 0;
+  }
+  // The kernel before this one writes the newest token alone.
+  __device__ bool is_old() const { return (tile + 1) * kTileKeys < s.context; }
+  // A segment's first tiles bring its query rows along, one copy for each consumer.
+  __device__ bool begins() const { return tile - s.first < kConsumers; }
+
+  // The tile's copies; announces those of the queries too.
+  __device__ __forceinline__ void copy_tile(int slot) const {
+    const int32_t n_keys = min(kTileKeys, s.context - tile * kTileKeys);
+    const int32_t page = __shfl_sync(~0u, pages, min(((tile - base) * kTileKeys >> page_bits) + index, 31));
+    if (lane() == 0) {
+      uint32_t bytes = begins() ? n_queries * a.head_dim * 2 : 0;
+      if constexpr (S::kEightBit) {
+        bytes += 2 * ((n_keys + 15) / 16 * 16 * a.layout.padded_dim);
+        if (a.dynamic_scales) bytes += 2 * ((n_keys + 3) / 4 * 16);
+      } else {
+        bytes += n_keys * 2 * a.layout.padded_dim * 2;
+      }
+      barrier_arrive_expect(shared.full(slot), bytes);
+    }
+    __syncwarp();
+    const int32_t keys = min(a.layout.page_size, n_keys - (index << page_bits));
+    if (copies && keys > 0) {
+      bulk_copy(shared_address(shared.stage(slot)) + to_offset, head + page * a.layout.page_bytes,
+                ((keys + together) & ~together) * key_bytes, shared.full(slot));
+    }
+  }
+  __device__ __forceinline__ void copy_queries(int slot) const {
+    if (query == nullptr || !begins()) return;
+    bulk_copy(shared_address(shared.stage(slot)) + S::kQuery + (lane() - 16) * S::kQueryStride, query,
+              a.head_dim * 2, shared.full(slot));
+  }
+};
+
+// Fills the ring with what was there before the kernel before this one, waits for that, and goes on.
+template <class S>
+__device__ void produce(const DecodeArgs& a, const S& shared, const Walk& walk, int64_t begin,
+                        bool copy_query) {
+  TileFeed<S> feed(a, shared, walk, begin, copy_query);
+  {
+    TileFeed<S> early = feed;
+    for (int slot = 0; slot < S::kStages && early.valid(); ++slot, early.advance()) {
+      if (early.is_old()) early.copy_tile(slot);
+    }
+  }
+  wait_for_previous_kernel();
+  for (uint32_t count = 0; feed.valid(); feed.advance(), ++count) {
+    const int slot = count % S::kStages;
+    const uint32_t round = count / S::kStages;
+    if (round > 0) barrier_wait(shared.empty(slot), (round - 1) & 1);
+    if (round > 0 || !feed.is_old()) feed.copy_tile(slot);
+    feed.copy_queries(slot);
+  }
+}
+
+}  // namespace octet::cuda

@@ -1,0 +1,113 @@
+// The running softmax of the prefill kernel.
+#pragma once
+
+#include "backend/cuda/device/mma.h"
+#include "backend/cuda/kernels/attention_prefill.cuh"
+
+namespace octet::cuda {
+
+// The two rows of a thread: g and g + 8 of its warp's 16.
+template <class S, int kDim>
+struct Rows {
+  static constexpr int kOut = kDim / 2;  // registers of O
+
+  float out[kOut];
+  float largest[2], sum[2], scale[2];  // largest: of the scores before scaling
+  float origin[2];                     // the same after it
+  int32_t position[2];                 // keys up to it are seen
+
+  __device__ __forceinline__ void mask(float (&s)[64], int32_t first_key, int32_t window) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int32_t last = position[r] - first_key - 2 * static_cast<int32_t>(threadIdx.x % 4);
+      const int32_t first = window > 0 ? last - window + 1 : INT32_MIN;
+#pragma unroll
+      for (int i = 0; i < 32; ++i) {
+        const int32_t key = i / 2 * 8 + i % 2;
+        if (key > last || key < first) s[i / 2 * 4 + 2 * r + i % 2] = -INFINITY;
+      }
+    }
+  }
+  // The largest of row r's scores, and of `top`.
+  static __device__ __forceinline__ float row_max(const float (&s)[64], int r, float top) {
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) top = fmaxf(top, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+  }
+
+  // scores -> weights under the new maximum; returns what earlier results shrink by.
+  template <bool kMasked>
+  __device__ __forceinline__ void softmax(float (&s)[64], int32_t first_key, int32_t window,
+                                          float (&shrink)[2]) {
+    if constexpr (kMasked) mask(s, first_key, window);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float top = row_max(s, r, largest[r]);
+      // A rounded product of its own: were it fused into the differences, an unchanged maximum would not give
+      // a factor of exactly 1, and tiles that a row does not see would change its bits.
+      const float next = __fmul_rn(top, scale[r]), used = top == -INFINITY ? 0.0f : next;
+      shrink[r] = exp2_approx(origin[r] - used);
+      origin[r] = next;
+      largest[r] = top;
+      float total = 0;
+#pragma unroll
+      for (int i = 0; i < 64; i += 4) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          float& x = s[i + 2 * r + j];
+          x = exp2_approx(fmaf(x, scale[r], -used));
+          total += x;
+        }
+      }
+      sum[r] = sum[r] * shrink[r] + total;
+    }
+  }
+
+  // The same with a scale a key (the softmax's counted in) and one a value, the latter multiplied into the
+  // weights: kept below 1, whatever the scales are, by a maximum that counts them in.
+  template <bool kMasked>
+  __device__ __forceinline__ void scaled_softmax(float (&s)[64], const float* scales, int32_t first_key,
+                                                 int32_t window, float (&shrink)[2]) {
+    const auto* pairs = reinterpret_cast<const float4*>(scales) + threadIdx.x % 4;
+    const auto* inverses = reinterpret_cast<const float2*>(scales + 2 * kPrefillKeys) + threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) {
+      const float4 f = pairs[i];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        s[i + 2 * r] = fmaf(s[i + 2 * r], f.x, f.z);
+        s[i + 2 * r + 1] = fmaf(s[i + 2 * r + 1], f.y, f.w);
+      }
+    }
+    if constexpr (kMasked) mask(s, first_key, window);
+    float used[2], total[2] = {0, 0};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float top = row_max(s, r, origin[r]);
+      used[r] = top == -INFINITY ? 0.0f : top;
+      shrink[r] = exp2_approx(origin[r] - used[r]);
+      origin[r] = top;
+    }
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) {
+      const float2 inverse = inverses[i];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float &x0 = s[i + 2 * r], &x1 = s[i + 2 * r + 1];
+        x0 = exp2_approx(x0 - used[r]);
+        x1 = exp2_approx(x1 - used[r]);
+        total[r] = fmaf(x1, inverse.y, fmaf(x0, inverse.x, total[r]));
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) sum[r] = sum[r] * shrink[r] + total[r];
+  }
+
+  __device__ __forceinline__ void shrink_out(const float (&shrink)[2]) {
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] *= shrink[i / 2 % 2];
+  }
+};
+
+}  // namespace octet::cuda

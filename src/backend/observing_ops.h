@@ -30,6 +30,8 @@ class ObservingOps : public Ops {
   }
   Fence fence() override { return inner_.fence(); }
   Status wait(Fence fence) override { return inner_.wait(fence); }
+  void mark() override { inner_.mark(); }
+  Result<std::vector<double>> take_marks() override { return inner_.take_marks(); }
   size_t scratch_bytes(const OpsLimits& limits) const override { return inner_.scratch_bytes(limits); }
   Status reserve(const OpsLimits& limits) override { return inner_.reserve(limits); }
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override {

@@ -129,6 +129,13 @@ class Ops {
   virtual Fence fence() { return 0; }
   virtual Status wait(Fence) { return {}; }
   Status synchronize() { return wait(fence()); }
+
+  // A stopwatch on the stream, for who measures; never within a step that `run` may record. The device passes
+  // a mark once everything that was asked for before is done. `take_marks` waits for those set since it was
+  // last called and gives their times, in seconds from the first of them.
+  virtual void mark() = 0;
+  virtual Result<std::vector<double>> take_marks() = 0;
+
   // Bytes of scratch that `reserve` will take for these limits; part of the memory plan shown to the user.
   virtual size_t scratch_bytes(const OpsLimits& limits) const = 0;
   virtual Status reserve(const OpsLimits& limits) = 0;

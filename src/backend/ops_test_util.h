@@ -18,6 +18,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/quant_rows.h"
 #include "backend/reference/reference_ops.h"
+#include "backend/tracing_ops.h"
 
 namespace octet {
 
@@ -59,6 +60,16 @@ inline std::vector<TestBackend> test_backends() {
                         .bf16_products = isa == Isa::kAvx512,
                         .bf16_queries = isa == Isa::kAvx512});
   }
+  TestBackend traced =
+      backends.back();  // the best instruction set: every op is the same with marks around it
+  traced.name = "traced_" + traced.name;
+  traced.make = [make = traced.make](int n_threads) -> std::unique_ptr<Ops> {
+    auto tracing = std::make_unique<TracingOps>(make(n_threads));
+    EXPECT_TRUE(tracing->prepare(4096).ok());
+    tracing->start();
+    return tracing;
+  };
+  backends.push_back(traced);
   if (!cuda_problem().empty()) return backends;
   for (const bool aligned :
        {false, true}) {  // ragged rows and the default; aligned rows and --batch-invariant

@@ -14,6 +14,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/rope.h"
 #include "backend/cpu/sample.h"
+#include "backend/host_marks.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
@@ -63,6 +64,8 @@ class CpuOps : public Ops {
   Result<Buffer> allocate(size_t bytes) override;
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void mark() override { marks_.mark(); }
+  Result<std::vector<double>> take_marks() override { return marks_.take(); }
   size_t scratch_bytes(const OpsLimits& limits) const override;
   Status reserve(const OpsLimits& limits) override;
   Status check_attention(const AttentionSpec& spec, const KvQuant&, int32_t page_size) const override {
@@ -124,6 +127,7 @@ class CpuOps : public Ops {
   std::vector<float> rows_;                // [n_threads, row_floats_]
   std::vector<cpu::RowSampler> samplers_;  // by thread
   std::optional<cpu::Attention> attention_;
+  HostMarks marks_;
 };
 
 Result<Buffer> CpuOps::allocate(size_t bytes) {

@@ -10,6 +10,7 @@
 #include "backend/cuda/kernels/kv_layout.h"
 #include "backend/cuda/kernels/rope.h"
 #include "backend/cuda/kernels/rows.h"
+#include "backend/cuda/marks.h"
 #include "backend/cuda/packed_linear.h"
 #include "backend/cuda/sampler.h"
 #include "backend/cuda/staging.h"
@@ -93,6 +94,8 @@ class CudaOps final : public Ops {
   }
   Fence fence() override;
   Status wait(Fence fence) override;
+  void mark() override { fault_.check(marks_.mark(stream_), "a mark"); }
+  Result<std::vector<double>> take_marks() override;
   size_t scratch_bytes(const OpsLimits& limits) const override;
   Status reserve(const OpsLimits& limits) override;
   Status check_attention(const AttentionSpec& spec, const KvQuant& quant, int32_t page_size) const override {
@@ -167,6 +170,7 @@ class CudaOps final : public Ops {
     uint64_t n_sampled = 0;  // calls of sample before it
   };
   OpenFence fences_[kMaxFences];
+  Marks marks_;
   uint32_t n_fences_ = 0;
 
   // Taken by reserve.
@@ -220,6 +224,13 @@ Status CudaOps::wait(Fence fence) {
   fault_.check(fences_[fence].event.wait(), "a kernel of this step");
   if (fault_.ok() && sampler_) sampler_->deliver(fences_[fence].n_sampled);
   return fault_.status();
+}
+
+Result<std::vector<double>> CudaOps::take_marks() {
+  std::vector<double> seconds;
+  fault_.check(marks_.take(seconds), "marks");
+  OCTET_RETURN_IF_ERROR(fault_.status());
+  return seconds;
 }
 
 size_t CudaOps::scratch_bytes(const OpsLimits& limits) const {

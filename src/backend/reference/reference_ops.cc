@@ -5,6 +5,7 @@
 #include <new>
 #include <vector>
 
+#include "backend/host_marks.h"
 #include "backend/quant_rows.h"
 #include "backend/reference/reference_attention.h"
 #include "backend/reference/reference_sample.h"
@@ -44,6 +45,8 @@ class ReferenceOps : public Ops {
   }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void mark() override { marks_.mark(); }
+  Result<std::vector<double>> take_marks() override { return marks_.take(); }
   size_t scratch_bytes(const OpsLimits&) const override { return 0; }
   Status reserve(const OpsLimits&) override { return {}; }
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override;
@@ -94,6 +97,7 @@ class ReferenceOps : public Ops {
  private:
   BackendInfo info_{"reference", "host, 1 thread, naive", DType::kF32, 16};
   ForwardBatch batch_;
+  HostMarks marks_;
 };
 
 Result<std::unique_ptr<PackedLinear>> ReferenceOps::pack(const LinearWeights& w) {

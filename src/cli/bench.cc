@@ -149,6 +149,7 @@ void add_bench(CLI::App& app, Action& action) {
       "Example:\n  octet bench latency models/smollm2-135m-instruct.gguf --scheme int8-minmax --threads 2");
   add_bench_sweep(*bench, action);
   add_bench_kernels(*bench, action);
+  add_bench_startup(*bench, action);
   add_bench_serve(*bench, action);
   latency->callback([largs, &action] { action = [largs] { return run_latency(*largs); }; });
 }

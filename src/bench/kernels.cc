@@ -4,6 +4,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "bench/fixed_batch.h"
 #include "model/llama.h"
 #include "model/model_sizes.h"
 #include "model/rope.h"
@@ -123,22 +124,12 @@ Status KernelBench::fill_activations() {
 }
 
 ForwardBatch KernelBench::batch_of(int32_t n, int32_t queries, int32_t context) const {
-  ForwardBatch batch;
-  const int32_t size = sizes_.page_size, pages = (context + size - 1) / size;
-  batch.page_table_stride = pages;
-  batch.query_start.push_back(0);
-  for (int32_t s = 0; s < n; ++s) {
-    const auto page = [&](int32_t i) { return (s * pages + i) % cache_.n_pages; };
-    for (int32_t i = 0; i < pages; ++i) batch.page_table.push_back(page(i));
-    for (int32_t p = context - queries; p < context; ++p) {
-      batch.token_ids.push_back((1000 + p * 7 + s * 13) % config_.vocab_size);
-      batch.positions.push_back(p);
-      batch.slots.push_back(page(p / size) * size + p % size);
-    }
-    batch.query_start.push_back(batch.n_tokens());
-    batch.context_lens.push_back(context);
-  }
-  return batch;
+  return fixed_batch({.sequences = n,
+                      .queries = queries,
+                      .context = context,
+                      .page_size = sizes_.page_size,
+                      .n_pages = cache_.n_pages,
+                      .vocab_size = config_.vocab_size});
 }
 
 Result<double> KernelBench::time(const ForwardBatch& batch, const Op& op) {

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 COMMANDS = [["quantize"], ["plant"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
-            ["bench", "latency"], ["bench", "sweep"], ["bench", "kernels"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
-            ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["devices"], ["completion"]]
+            ["bench", "latency"], ["bench", "sweep"], ["bench", "kernels"], ["bench", "startup"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
+            ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["profile"], ["devices"], ["completion"]]
 GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]
 
 
@@ -166,6 +166,51 @@ def test_random_weights(octet):
     done = octet("bench", "latency", "--random-weights", "smollm2-135m", "--scheme", "int8-minmax", "--prefill", "16",
                  "--context", "8", "--decode-batch", "1,2", "--steps", "2", "--repeats", "1", "--json")
     assert [row["batch"] for row in json.loads(done.stdout)["decode"]] == [1, 2]
+
+
+def test_profile_writes_what_it_measured(octet, model, tmp_path):
+    files = {name: tmp_path / name for name in ("out.json", "report.html", "trace.json")}
+    profile = ["profile", model, "--schemes", "int8-minmax", "--batches", "1,2", "--contexts", "24", "--prefill", "16",
+               "--repeats", "2", "--seconds", "0.001"]
+    table = octet(*profile, "--output", files["out.json"], "--report", files["report.html"], "--trace", files["trace.json"]).stdout
+    assert "decode, 2 sequences of 24 tokens" in table and "linear gate_up" in table and "sum of ops" in table
+    steps = json.loads(files["out.json"].read_text())["steps"]
+    assert [(s["phase"], s["tokens"]) for s in steps] == [("decode", 1), ("decode", 2), ("prefill", 16)]
+    for step in steps:
+        assert sum(part["us"] for part in step["parts"]) == pytest.approx(step["ops_us"] + step["rest_us"])
+    assert {e["ph"] for e in json.loads(files["trace.json"].read_text())["traceEvents"]} == {"M", "X"}
+    page = files["report.html"].read_text()
+    assert "Decode step by batch size" in page and page.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("args, expected", [
+    (["--batches", "0"], "--batches"),
+    (["--batches", "x"], "--batches"),
+    (["--contexts", "100000"], "--contexts 100000"),
+    (["--prefill", "9000"], "--prefill 9000"),
+    (["--repeats", "0"], "--repeats"),
+    (["--schemes", "int9"], "int9"),
+    (["--kv-memory", "1MiB", "--contexts", "8"], "--kv-memory"),
+])
+def test_profile_options_that_make_no_sense(octet, model, args, expected):
+    assert expected in error_line(octet("profile", model, *args, code=2))
+
+
+def test_bench_startup_names_every_phase(octet, quantized):
+    report = json.loads(octet("bench", "startup", quantized, "--repeats", "1", "--max-context", "64", "--json").stdout)
+    warm = report["warm"]
+    assert ("cold" in report) != ("no_cold" in report)
+    assert sum(warm["phases_ms"].values()) == pytest.approx(warm["ready_ms"]) and len(warm["phases_ms"]) == 8
+    assert warm["first_token_ms"] > warm["ready_ms"] and warm["next_first_token_ms"] > 0
+
+
+@pytest.mark.parametrize("args, code, expected", [
+    (["no-such-model"], 1, "no-such-model"),
+    (["--random-weights", "smollm2-135m", "--scheme", "int9"], 2, "int9"),
+    (["--random-weights", "smollm2-135m", "--repeats", "0"], 2, "--repeats"),
+])
+def test_bench_startup_options_that_make_no_sense(octet, args, code, expected):
+    assert expected in error_line(octet("bench", "startup", *args, code=code))
 
 
 def test_memory_plan_is_printed_before_loading(octet, quantized):

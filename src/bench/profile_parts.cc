@@ -1,0 +1,141 @@
+// From the records of a traced step to its parts.
+#include <algorithm>
+#include <map>
+
+#include "bench/offline.h"
+#include "bench/profile.h"
+
+namespace octet {
+namespace {
+
+constexpr const char* kOrder[] = {"linear qkv",  "linear o",  "linear gate_up", "linear down",
+                                  "linear head", "attention", "rope, KV write", "norm",
+                                  "activation",  "quantize",  "embed, gather",  "sampling",
+                                  "batch"};
+
+// What the op that follows op `i`, linear layers and conversions aside, makes of a product behind a norm.
+const char* product_before(const std::vector<OpRecord>& ops, size_t i) {
+  for (++i; i < ops.size(); ++i) {
+    const OpKind kind = ops[i].kind;
+    if (kind == OpKind::kLinear || kind == OpKind::kQuantize) continue;
+    if (kind == OpKind::kRopeWriteKv) return "linear qkv";
+    if (kind == OpKind::kSiluMul) return "linear gate_up";
+    break;
+  }
+  return "linear head";
+}
+
+double rate_of(const OpRecord& op, const KernelCeilings& c) {
+  if (op.kind != OpKind::kLinear) return c.half_flop_s;
+  return op.input == QType::kFp8 ? c.fp8_flop_s : op.input == QType::kInt8 ? c.int8_flop_s : c.half_flop_s;
+}
+
+double us_at_ceiling(const OpRecord& op, const KernelCeilings& c) {
+  const double rate = rate_of(op, c);
+  return 1e6 * std::max(c.copy_bytes_s > 0 ? op.cost.bytes / c.copy_bytes_s : 0,
+                        rate > 0 ? op.cost.flop / rate : 0);
+}
+
+// From the first op to the end of the last, head starts left out.
+double traced_seconds(const std::vector<OpRecord>& ops) {
+  double seconds = ops.empty() ? 0 : ops.back().end - ops.front().start;
+  for (const OpRecord& op : ops)
+    if (op.kind == OpKind::kHeadStart) seconds -= op.seconds();
+  return seconds;
+}
+
+}  // namespace
+
+std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
+  std::vector<std::string> names;
+  OpKind producer = OpKind::kStage;  // of the input of the next linear layer
+  for (size_t i = 0; i < ops.size(); ++i) {
+    switch (ops[i].kind) {
+      case OpKind::kStage:
+        names.emplace_back("batch");
+        break;
+      case OpKind::kHeadStart:
+        names.emplace_back("head start");
+        break;
+      case OpKind::kEmbed:
+      case OpKind::kGatherRows:
+        names.emplace_back("embed, gather");
+        break;
+      case OpKind::kAddNorm:
+        names.emplace_back("norm");
+        break;
+      case OpKind::kLinear:
+        names.emplace_back(producer == OpKind::kAttention ? "linear o"
+                           : producer == OpKind::kSiluMul ? "linear down"
+                                                          : product_before(ops, i));
+        break;
+      case OpKind::kRopeWriteKv:
+        names.emplace_back("rope, KV write");
+        break;
+      case OpKind::kAttention:
+        names.emplace_back("attention");
+        break;
+      case OpKind::kQuantize:
+        names.emplace_back("quantize");
+        break;
+      case OpKind::kSiluMul:
+        names.emplace_back("activation");
+        break;
+      case OpKind::kSample:
+        names.emplace_back("sampling");
+        break;
+    }
+    const OpKind kind = ops[i].kind;
+    if (kind == OpKind::kAddNorm || kind == OpKind::kAttention || kind == OpKind::kSiluMul) producer = kind;
+  }
+  return names;
+}
+
+void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCeilings& ceilings,
+                bool runs_ahead, StepProfile& step) {
+  OCTET_CHECK(!steps.empty());
+  const std::vector<std::string> names = part_names(steps.front());
+  std::map<std::string, std::vector<double>> us;  // by part, a value a repeat
+  std::map<std::string, ProfilePart> parts;
+  std::map<std::string, double> best_us;
+  std::vector<double> traced, between;  // between ops: marks of a device that runs ahead leave nothing there
+  for (const auto& ops : steps) {
+    OCTET_CHECK(ops.size() == names.size());
+    traced.push_back(1e6 * traced_seconds(ops));
+    std::map<std::string, double> sums;
+    for (size_t i = 0; i < ops.size(); ++i) sums[names[i]] += 1e6 * ops[i].seconds();
+    double all = 0;
+    for (const auto& [name, sum] : sums) {
+      us[name].push_back(sum);
+      if (name != op_name(OpKind::kHeadStart)) all += sum;
+    }
+    between.push_back(traced.back() - all);
+  }
+  const std::vector<OpRecord>& ops = steps.back();
+  for (size_t i = 0; i < ops.size(); ++i) {
+    ProfilePart& part = parts[names[i]];
+    ++part.calls;
+    part.bytes += ops[i].cost.bytes;
+    part.flop += ops[i].cost.flop;
+    best_us[names[i]] += us_at_ceiling(ops[i], ceilings);
+    step.records.push_back({names[i], ops[i]});
+  }
+  step.traced_us = percentiles(traced).p50;
+  step.ops_us = 0;
+  for (const char* name : kOrder) {
+    const auto found = parts.find(name);
+    if (found == parts.end()) continue;
+    ProfilePart part = found->second;
+    part.name = name;
+    part.us = percentiles(us[name]).p50;
+    part.ceiling_share = part.us > 0 ? best_us[name] / part.us : 0;
+    step.ops_us += part.us;
+    step.parts.push_back(std::move(part));
+  }
+  step.rest_us = runs_ahead ? std::max(0.0, step.step_us - step.ops_us) : percentiles(between).p50;
+  step.overlap_us = runs_ahead ? std::max(0.0, step.ops_us - step.step_us) : 0;
+  step.parts.push_back({.name = runs_ahead ? "idle" : "host", .us = step.rest_us});
+  for (ProfilePart& part : step.parts) part.share = part.us / (step.ops_us + step.rest_us);
+}
+
+}  // namespace octet

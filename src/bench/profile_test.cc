@@ -1,0 +1,274 @@
+#include "bench/profile.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "backend/cpu/cpu_ops.h"
+#include "bench/fixed_batch.h"
+#include "formats/test_util.h"
+
+namespace octet {
+namespace {
+
+constexpr char kConfig[] = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 211,
+  "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
+  "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+})";
+
+std::shared_ptr<Checkpoint> random_checkpoint() {
+  testing::TempFolder folder;
+  folder.write("config.json", kConfig);
+  auto checkpoint = Checkpoint::random(folder.path());
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  return *checkpoint;
+}
+
+Result<std::unique_ptr<Ops>> one_thread() {
+  return make_cpu_ops({.n_threads = 1});
+}
+
+ProfileOptions small() {
+  return {.batches = {1, 3}, .contexts = {20, 60}, .prompts = {24}, .seconds = 1e-4, .repeats = 3};
+}
+
+// Ceilings that are given, so that tests need not wait for the measured ones.
+ProfileReport begun() {
+  ProfileReport report{.model = "m", .backend = "cpu", .device = "d"};
+  report.ceilings = {.copy_bytes_s = 1e10, .fp8_flop_s = 1e11, .int8_flop_s = 1e12, .half_flop_s = 1e11};
+  return report;
+}
+
+const ProfilePart& part(const StepProfile& step, const std::string& name) {
+  const auto found = std::ranges::find_if(step.parts, [&](const auto& p) { return p.name == name; });
+  if (found == step.parts.end()) throw std::out_of_range(name);
+  return *found;
+}
+
+class ProfiledModel : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    report = new ProfileReport(begun());
+    ModelOptions model;
+    model.scheme = "int8-minmax";
+    auto variant = profile_variant(random_checkpoint(), one_thread, model, small(), *report);
+    ASSERT_TRUE(variant.ok()) << variant.status().message();
+    report->variants.push_back(std::move(variant).value());
+  }
+  static void TearDownTestSuite() { delete report; }
+  static const std::vector<StepProfile>& steps() { return report->variants[0].steps; }
+  inline static ProfileReport* report = nullptr;
+};
+
+TEST_F(ProfiledModel, MeasuresEveryStepThatWasAskedFor) {
+  ASSERT_EQ(steps().size(), 5u);
+  EXPECT_EQ(report->variants[0].runs_as, "int8-minmax");
+  std::set<std::pair<int, int>> decodes;
+  for (const StepProfile& s : steps())
+    if (s.phase == "decode") decodes.insert({s.batch, s.context});
+  EXPECT_EQ(decodes, (std::set<std::pair<int, int>>{{1, 20}, {1, 60}, {3, 20}, {3, 60}}));
+  EXPECT_EQ(steps().back().phase, "prefill");
+  EXPECT_EQ(steps().back().tokens, 24);
+}
+
+TEST_F(ProfiledModel, PartsAddUpToTheStep) {
+  for (const StepProfile& s : steps()) {
+    double us = 0, share = 0;
+    for (const ProfilePart& p : s.parts) {
+      EXPECT_GE(p.us, 0) << p.name;
+      us += p.us;
+      share += p.share;
+    }
+    EXPECT_NEAR(us, s.ops_us + s.rest_us, 1e-6 * us);
+    EXPECT_NEAR(share, 1, 1e-9);
+    EXPECT_EQ(s.overlap_us, 0) << "ops of a host do not overlap";
+    EXPECT_GT(s.step_us, 0);
+    EXPECT_EQ(s.parts.back().name, "host");
+    double spans = 0;  // of the last repeat: ops of a host follow each other within the traced step
+    for (const NamedRecord& r : s.records) spans += r.op.seconds();
+    EXPECT_LE(spans, (s.records.back().op.end - s.records.front().op.start) * (1 + 1e-9));
+  }
+}
+
+TEST_F(ProfiledModel, EveryOpIsCountedWithItsCost) {
+  for (const StepProfile& s : steps()) {
+    for (const char* name : {"linear qkv", "linear o", "linear gate_up", "linear down", "attention",
+                             "rope, KV write", "activation"})
+      EXPECT_EQ(part(s, name).calls, 3) << name;
+    EXPECT_EQ(part(s, "norm").calls, 7);  // two a layer, and the last
+    EXPECT_EQ(part(s, "linear head").calls, 1);
+    EXPECT_EQ(part(s, "sampling").calls, 1);
+    const double tokens = s.tokens;
+    EXPECT_EQ(part(s, "linear qkv").flop, 3 * 2 * tokens * 64 * 128);
+    // The last layer's MLP sees one row a sequence.
+    EXPECT_EQ(part(s, "linear down").flop, 2 * (2 * tokens + s.batch) * 64 * 128);
+    EXPECT_EQ(part(s, "linear head").flop, 2.0 * s.batch * 211 * 64);
+    const double pairs = s.phase == "decode" ? s.batch * s.context : 24 * 25 / 2;
+    EXPECT_EQ(part(s, "attention").flop, 3 * 4 * pairs * 64);
+    EXPECT_GE(part(s, "attention").bytes, 3.0 * s.batch * s.context * 2 * 32 * 2);
+    EXPECT_GT(part(s, "linear qkv").ceiling_share, 0);
+  }
+}
+
+TEST_F(ProfiledModel, TheTraceIsWhatViewersTake) {
+  const auto trace = nlohmann::json::parse(to_trace_events(*report).dump());
+  ASSERT_TRUE(trace.at("traceEvents").is_array());
+  std::map<std::pair<int, int>, double> ends;  // by process and track
+  std::map<std::pair<int, int>, std::string> tracks;
+  size_t spans = 0;
+  for (const auto& e : trace["traceEvents"]) {
+    ASSERT_TRUE(e.at("name").is_string() && e.at("pid").is_number() && e.at("tid").is_number());
+    const std::pair<int, int> track{e["pid"], e["tid"]};
+    if (e.at("ph") == "M") {
+      if (e["name"] == "thread_name") tracks[track] = e.at("args").at("name");
+      continue;
+    }
+    ASSERT_EQ(e["ph"], "X");
+    ++spans;
+    EXPECT_TRUE(tracks.contains(track)) << "a track without a name";
+    EXPECT_GE(e.at("dur").get<double>(), 0);
+    EXPECT_GE(e.at("ts").get<double>(), ends[track] - 1e-3) << "spans of a track overlap";
+    ends[track] = e["ts"].get<double>() + e["dur"].get<double>();
+  }
+  EXPECT_EQ(tracks.size(), 10u);  // two for each of five steps
+  size_t records = 0;
+  for (const StepProfile& s : steps()) records += s.records.size();
+  EXPECT_EQ(spans, 2 * records);
+}
+
+TEST_F(ProfiledModel, TablesAndJsonSayTheSame) {
+  const auto json = to_json(*report);
+  ASSERT_EQ(json["steps"].size(), 5u);
+  EXPECT_EQ(json["steps"][0]["scheme"], "int8-minmax");
+  EXPECT_EQ(json["steps"][0]["parts"][0]["part"], "linear qkv");
+  const std::string table = profile_table(*report);
+  for (const char* text : {"decode, 3 sequences of 60 tokens", "prefill of 24 tokens", "linear gate_up",
+                           "host", "sum of ops", "share of a decode step", "3 x 60"})
+    EXPECT_NE(table.find(text), std::string::npos) << text << " in\n" << table;
+}
+
+// What is observed is what would be without the observer, bit by bit.
+TEST(Profile, TracingLeavesLogitsAlone) {
+  const auto logits = [](bool traced) {
+    auto owned = std::make_unique<TracingOps>(std::move(one_thread()).value());
+    TracingOps& ops = *owned;
+    ModelOptions options;
+    options.scheme = "int8-minmax";
+    options.kv_dtype = "int8";
+    options.max_batch = 3;
+    options.max_context = 128;
+    auto model = Model::load(random_checkpoint(), std::move(owned), options);
+    EXPECT_TRUE(model.ok()) << model.status().message();
+    EXPECT_TRUE(ops.prepare(256).ok());
+    std::vector<float> all;
+    for (const int32_t queries : {20, 1}) {
+      const FixedBatch sizes{.sequences = 3,
+                             .queries = queries,
+                             .context = queries == 1 ? 21 : 20,
+                             .page_size = (*model)->cache().page_size,
+                             .n_pages = (*model)->cache().n_pages,
+                             .vocab_size = 211};
+      if (traced) ops.start();
+      const View view = (*model)->forward(fixed_batch(sizes));
+      if (traced) {
+        const auto records = ops.stop();
+        EXPECT_TRUE(records.ok());
+        EXPECT_GT(records->size(), 20u);
+      }
+      for (int64_t r = 0; r < view.rows; ++r)
+        all.insert(all.end(), view.row<float>(r), view.row<float>(r) + view.cols);
+    }
+    return all;
+  };
+  const auto plain = logits(false);
+  EXPECT_EQ(plain.size(), 2u * 3 * 211);
+  EXPECT_EQ(logits(true), plain);
+}
+
+TEST(Profile, ProductsAreNamedByWhatSurroundsThem) {
+  using enum OpKind;
+  std::vector<OpRecord> ops;
+  for (const OpKind kind : {kStage,       kEmbed,     kAddNorm, kQuantize,   kLinear,  kQuantize, kLinear,
+                            kRopeWriteKv, kAttention, kLinear,  kGatherRows, kAddNorm, kLinear,   kLinear,
+                            kSiluMul,     kQuantize,  kLinear,  kAddNorm,    kLinear,  kSample})
+    ops.push_back({.kind = kind});
+  const std::vector<std::string> expected = {
+      "batch",         "embed, gather", "norm",           "quantize",       "linear qkv",
+      "quantize",      "linear qkv",    "rope, KV write", "attention",      "linear o",
+      "embed, gather", "norm",          "linear gate_up", "linear gate_up", "activation",
+      "quantize",      "linear down",   "norm",           "linear head",    "sampling"};
+  EXPECT_EQ(part_names(ops), expected);
+}
+
+TEST(Profile, RepeatsGiveMediansAndHeadStartsCountForNothing) {
+  using enum OpKind;
+  std::vector<std::vector<OpRecord>> repeats;
+  for (const double s : {3e-6, 1e-6, 8e-6}) {
+    repeats.push_back({{.kind = kStage, .start = 0, .end = 1e-6},
+                       {.kind = kHeadStart, .start = 1e-6, .end = 1.0},
+                       {.kind = kLinear,
+                        .input = QType::kInt8,
+                        .cost = {.bytes = 100, .flop = 2e3},
+                        .start = 1.0,
+                        .end = 1.0 + s},
+                       {.kind = kSample, .start = 1.0 + s, .end = 1.0 + 2e-6 + s}});
+  }
+  StepProfile step;
+  step.step_us = 5;
+  const KernelCeilings ceilings{.copy_bytes_s = 1e9, .int8_flop_s = 1e9};
+  take_apart(repeats, ceilings, true, step);
+  EXPECT_NEAR(part(step, "linear head").us, 3, 1e-6);
+  EXPECT_NEAR(part(step, "linear head").ceiling_share, 2.0 / 3, 1e-6);  // 2 us of products, 0.1 of memory
+  EXPECT_NEAR(step.ops_us, 1 + 3 + 2, 1e-6);
+  EXPECT_NEAR(step.traced_us, 6, 1e-6);
+  EXPECT_NEAR(step.overlap_us, 1, 1e-6);
+  EXPECT_EQ(step.rest_us, 0);
+  EXPECT_EQ(part(step, "idle").us, 0);
+
+  StepProfile slow;
+  slow.step_us = 10;
+  take_apart(repeats, ceilings, true, slow);
+  EXPECT_NEAR(part(slow, "idle").us, 4, 1e-6);
+  EXPECT_EQ(slow.overlap_us, 0);
+}
+
+TEST(Profile, RefusesSizesThatAreNone) {
+  const ModelConfig config = random_checkpoint()->config;
+  const auto refused = [&](const ProfileOptions& options, const char* named) {
+    const Status status = check_profile(options, config);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find(named), std::string::npos) << status.message();
+  };
+  EXPECT_TRUE(check_profile(small(), config).ok());
+  ProfileOptions options = small();
+  options.batches = {1, 0};
+  refused(options, "--batches");
+  options = small();
+  options.contexts = {129};
+  refused(options, "--contexts 129");
+  options = small();
+  options.prompts = {500};
+  refused(options, "--prefill 500");
+  options = small();
+  options.seconds = 0;
+  refused(options, "--seconds");
+}
+
+TEST(Profile, CeilingsAreMeasuredWhereNoneIsDocumented) {
+  const auto ops = std::move(one_thread()).value();
+  bool documented = true;
+  const auto ceilings = measure_ceilings(*ops, documented);
+  ASSERT_TRUE(ceilings.ok()) << ceilings.status().message();
+  EXPECT_FALSE(documented);
+  EXPECT_GT(ceilings->copy_bytes_s, 1e7);
+  for (const double rate : {ceilings->half_flop_s, ceilings->int8_flop_s, ceilings->fp8_flop_s})
+    EXPECT_GT(rate, 1e7);
+}
+
+}  // namespace
+}  // namespace octet

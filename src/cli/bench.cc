@@ -9,6 +9,7 @@
 #include "cli/bench_commands.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "cli/version.h"
 
 namespace octet {
 namespace {
@@ -21,8 +22,10 @@ struct Args {
   std::string output;
 };
 
-nlohmann::ordered_json describe(const Session& session, const ModelArgs& args) {
-  return {{"model", session.name()},
+nlohmann::ordered_json describe(const char* kind, const Session& session, const ModelArgs& args) {
+  return {{"kind", kind},
+          {"version", kVersion},
+          {"model", session.name()},
           {"scheme", session.model->scheme_name()},
           {"quantized_head", args.options.quantize_head},
           {"kv_dtype", session.model->kv_name()},
@@ -62,7 +65,7 @@ int run_throughput(Args& args) {
   if (auto status = start_engine(*session, args.model); !status.ok()) return fail(status);
   const auto result = bench_throughput(*session->engine, session->model->config(), t);
   if (!result.ok()) return fail(result.status());
-  auto json = describe(*session, args.model);
+  auto json = describe("throughput", *session, args.model);
   json.update(
       {{"input_len", t.input_len}, {"output_len", t.output_len}, {"requests", t.requests}, {"rate", t.rate}});
   json.update(to_json(*result));
@@ -85,7 +88,7 @@ int run_latency(Args& args) {
   if (!session.ok()) return fail(session.status());
   const auto result = bench_latency(*session->model, l);
   if (!result.ok()) return fail(result.status());
-  auto json = describe(*session, args.model);
+  auto json = describe("latency", *session, args.model);
   json.update({{"prefill", l.prefill}, {"context", l.context}});
   json.update(to_json(*result));
   char line[128];

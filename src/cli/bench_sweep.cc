@@ -5,6 +5,7 @@
 #include <memory>
 #include <random>
 
+#include <fmt/ranges.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "bench/sweep.h"
 #include "cli/bench_commands.h"
 #include "cli/session.h"
+#include "cli/version.h"
 
 namespace octet {
 namespace {
@@ -32,6 +34,17 @@ struct Variant {
     return row.value("asked_scheme", "") == scheme && row.value("asked_kv_dtype", "") == kv_dtype;
   }
 };
+
+// What measures these rows again, whatever their repeat.
+std::string command_line(const Args& args, const Variant& variant) {
+  const bool random = !args.model.random_weights.empty();
+  return fmt::format(
+      "octet bench sweep {}{} --schemes {} --kv-dtypes {} --workloads {} --max-batches {} --rates {}{}",
+      random ? "--random-weights " : "", random ? args.model.random_weights : args.model.model,
+      variant.scheme, variant.kv_dtype, fmt::join(args.workloads, ","),
+      fmt::join(args.sweep.max_batches, ","), fmt::join(args.sweep.rates, ","),
+      args.model.options.quantize_head ? " --quantize-head" : "");
+}
 
 std::vector<Variant> variants(const Args& args) {
   std::vector<Variant> all;
@@ -84,7 +97,8 @@ Status measure(Args args, const Variant& variant, int32_t repeat, const std::set
   if (options.max_context == 0) options.max_context = longest_context(args.sweep);
   OCTET_ASSIGN_OR_RETURN(const Session session, open_session(args.model, false));
   const auto on_row = [&](const SweepCell& cell, nlohmann::ordered_json measured) {
-    nlohmann::ordered_json row = {{"cell", cell.key()},
+    nlohmann::ordered_json row = {{"kind", "sweep"},
+                                  {"cell", cell.key()},
                                   {"asked_scheme", variant.scheme},
                                   {"asked_kv_dtype", variant.kv_dtype},
                                   {"model", session.name()},
@@ -93,6 +107,7 @@ Status measure(Args args, const Variant& variant, int32_t repeat, const std::set
                                   {"kv_dtype", session.model->kv_name()},
                                   {"device", session.model->ops().info().device}};
     row.update(measured);
+    row.update({{"version", kVersion}, {"command", command_line(args, variant)}});
     return append_row(args.output, row);
   };
   return bench_sweep(*session.model, args.sweep, sweep_cells(args.sweep, repeat), done, on_row);

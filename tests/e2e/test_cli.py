@@ -140,8 +140,9 @@ def test_bench_throughput_reports_every_field(octet, quantized):
     done = octet("bench", "throughput", quantized, "--input-len", "32", "--output-len", "8", "--requests", "4",
                  "--max-batch", "2", "--json")
     result = json.loads(done.stdout)
-    for field in ("output_tok_s", "total_tok_s", "request_s", "ttft_ms", "tpot_ms", "seconds", "scheme", "device", "model"):
+    for field in ("output_tok_s", "total_tok_s", "request_s", "ttft_ms", "tpot_ms", "seconds", "scheme", "device", "model", "version"):
         assert field in result
+    assert result["kind"] == "throughput"
     assert result["output_tokens"] == 32 and result["input_tokens"] == 128
     assert result["total_tok_s"] > result["output_tok_s"] > 0
 
@@ -153,6 +154,9 @@ def test_bench_sweep_goes_on_where_it_stopped(octet, model, tmp_path):
     table = octet(*sweep).stdout
     first = rows.read_text().splitlines()
     assert len(first) == 8 and table.count("int8-minmax") == 4
+    row = json.loads(first[0])
+    assert row["kind"] == "sweep" and row["version"] in octet("--version").stdout and row["asked_scheme"] in row["command"]
+    assert "--workloads 16/4,4/8 --max-batches 1,2 --rates 0" in row["command"]
     rows.write_text("\n".join(first[:3]) + "\n" + first[3][:40])  # interrupted in the middle of a row
     octet(*sweep, "--json")
     again = rows.read_text().splitlines()

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -31,10 +32,12 @@ const ProfilePart* find(const StepProfile& step, const std::string& name) {
   return part == step.parts.end() ? nullptr : &*part;
 }
 
+enum class Unit { kShare, kTime };
+
 // A bar a step, its parts one upon the other; bars in groups of equal `outer`.
 ReportChart stacked(const std::string& caption, const Steps& steps,
                     const std::function<std::string(const StepProfile&)>& outer,
-                    const std::function<std::string(const StepProfile&)>& inner) {
+                    const std::function<std::string(const StepProfile&)>& inner, Unit unit = Unit::kShare) {
   // Distinct hues for linear layers, attention and the rest; more parts than a page has colours of its own.
   static constexpr std::pair<const char*, const char*> kColors[] = {
       {"linear qkv", "#0b5cad"},     {"linear o", "#2f7fd0"},      {"linear gate_up", "#5aa0e6"},
@@ -51,7 +54,7 @@ ReportChart stacked(const std::string& caption, const Steps& steps,
       const ProfilePart* part = find(*s, name);
       groups.push_back(outer(*s));
       bars.push_back(inner(*s));
-      values.push_back(part == nullptr ? 0 : 100 * part->share);
+      values.push_back(part == nullptr ? 0 : unit == Unit::kShare ? 100 * part->share : part->us / 1e3);
       texts.push_back(part == nullptr ? "" : fmt::format("{:.1f} us", part->us));
     }
     const auto color = std::ranges::find_if(kColors, [&](const auto& c) { return name == c.first; });
@@ -62,33 +65,58 @@ ReportChart stacked(const std::string& caption, const Steps& steps,
                             {"hovertext", texts},
                             {"marker", {{"color", color == std::end(kColors) ? "#868e96" : color->second}}}});
   }
-  chart.layout = {{"barmode", "stack"},
-                  {"xaxis", {{"type", "multicategory"}}},
-                  {"yaxis", {{"title", {{"text", "share of a step, %"}}}, {"range", {0, 100}}}}};
+  chart.layout = {{"barmode", "stack"}, {"xaxis", {{"type", "multicategory"}}}};
+  if (unit == Unit::kShare) {
+    chart.layout["yaxis"] = {{"title", {{"text", "share of a step, %"}}}, {"range", {0, 100}}};
+  } else {
+    chart.layout["yaxis"] = {{"title", {{"text", "ms"}}}, {"rangemode", "tozero"}};
+  }
   return chart;
 }
 
-ReportTable step_table(const std::string& caption, const Steps& steps) {
+ReportTable step_table(const std::string& caption, const std::vector<StepProfile>& steps) {
   ReportTable table;
   table.caption = caption;
   table.header = {"step", "part", "calls", "us", "share", "GB/s", "GFLOP/s", "of the ceiling"};
-  for (const StepProfile* s : steps) {
-    const std::string step = s->phase == "decode" ? fmt::format("{} x {}", s->batch, s->context)
-                                                  : fmt::format("{} tokens", s->tokens);
+  for (const StepProfile& s : steps) {
+    const std::string step = s.phase == "decode" ? fmt::format("decode {} x {}", s.batch, s.context)
+                                                 : fmt::format("prefill {}", s.tokens);
     const auto rate = [](double amount, double us) {
       return amount > 0 && us > 0 ? fmt::format("{:.1f}", amount / us / 1e3) : "";
     };
-    for (const ProfilePart& p : s->parts) {
+    for (const ProfilePart& p : s.parts) {
       table.rows.push_back({step, p.name, p.calls > 0 ? std::to_string(p.calls) : "",
                             fmt::format("{:.1f}", p.us), fmt::format("{:.1f} %", 100 * p.share),
                             rate(p.bytes, p.us), rate(p.flop, p.us),
                             p.ceiling_share > 0 ? fmt::format("{:.0f} %", 100 * p.ceiling_share) : ""});
     }
-    table.rows.push_back({step, "untraced step", "", fmt::format("{:.1f}", s->step_us), "", "", "", ""});
-    table.rows.push_back({step, "sum of ops", "", fmt::format("{:.1f}", s->ops_us), "", "", "", ""});
-    table.rows.push_back({step, "traced step", "", fmt::format("{:.1f}", s->traced_us), "", "", "", ""});
+    table.rows.push_back({step, "untraced step", "", fmt::format("{:.1f}", s.step_us), "", "", "", ""});
+    table.rows.push_back({step, "sum of ops", "", fmt::format("{:.1f}", s.ops_us), "", "", "", ""});
+    table.rows.push_back({step, "traced step", "", fmt::format("{:.1f}", s.traced_us), "", "", "", ""});
   }
   return table;
+}
+
+// The decode steps of the largest batch, all variants side by side.
+ReportChart by_scheme(const ProfileReport& report) {
+  int32_t batch = 0;
+  for (const ProfileVariant& v : report.variants)
+    for (const StepProfile& s : v.steps)
+      if (s.phase == "decode") batch = std::max(batch, s.batch);
+  Steps steps;
+  std::map<const StepProfile*, std::string> names;
+  for (const ProfileVariant& v : report.variants) {
+    for (const StepProfile* s : steps_of(v, "decode")) {
+      if (s->batch != batch) continue;
+      steps.push_back(s);
+      names[s] = v.runs_as + ", KV " + v.kv_runs_as;
+    }
+  }
+  std::ranges::stable_sort(steps, {}, &StepProfile::context);
+  return stacked(
+      fmt::format("Decode step of {} sequences by scheme", batch), steps,
+      [](const StepProfile& s) { return fmt::format("context {}", s.context); },
+      [&](const StepProfile& s) { return names.at(&s); }, Unit::kTime);
 }
 
 }  // namespace
@@ -110,6 +138,7 @@ ReportPage profile_page(const ProfileReport& report, const std::string& command)
                : "\"host\" is the work between ops.")};
   const auto batch = [](const StepProfile& s) { return fmt::format("batch {}", s.batch); };
   const auto context = [](const StepProfile& s) { return fmt::format("context {}", s.context); };
+  if (report.variants.size() > 1) page.charts.push_back(by_scheme(report));
   for (const ProfileVariant& v : report.variants) {
     const std::string name = v.runs_as + ", KV cache " + v.kv_runs_as;
     Steps decode = steps_of(v, "decode");
@@ -119,14 +148,13 @@ ReportPage profile_page(const ProfileReport& report, const std::string& command)
       Steps by_batch = decode;
       std::ranges::stable_sort(by_batch, {}, &StepProfile::batch);
       page.charts.push_back(stacked("Decode step by context length: " + name, by_batch, batch, context));
-      page.tables.push_back(step_table("Decode steps, sequences x context: " + name, decode));
     }
     if (!prefill.empty()) {
       page.charts.push_back(stacked(
           "Prefill step: " + name, prefill, [](const StepProfile&) { return "one prompt"; },
           [](const StepProfile& s) { return fmt::format("{} tokens", s.tokens); }));
-      page.tables.push_back(step_table("Prefill steps: " + name, prefill));
     }
+    page.tables.push_back(step_table("Steps (decode: sequences x context): " + name, v.steps));
   }
   return page;
 }

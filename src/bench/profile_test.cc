@@ -190,6 +190,41 @@ TEST(Profile, TracingLeavesLogitsAlone) {
   EXPECT_EQ(logits(true), plain);
 }
 
+// Says of itself that it runs ahead of the host, which a device does.
+class AheadOps : public TracingOps {
+ public:
+  explicit AheadOps(std::unique_ptr<Ops> inner) : TracingOps(std::move(inner)), info_(TracingOps::info()) {
+    info_.runs_ahead = true;
+  }
+  const BackendInfo& info() const override { return info_; }
+
+ private:
+  BackendInfo info_;
+};
+
+TEST(Profile, OfADeviceThatRunsAheadEachOpBeginsWhereTheLastOneEnded) {
+  const OpsFactory ahead = []() -> Result<std::unique_ptr<Ops>> {
+    return std::unique_ptr<Ops>(std::make_unique<AheadOps>(std::move(one_thread()).value()));
+  };
+  ProfileReport report = begun();
+  report.runs_ahead = true;
+  const auto variant = profile_variant(random_checkpoint(), ahead, {}, small(), report);
+  ASSERT_TRUE(variant.ok()) << variant.status().message();
+  for (const StepProfile& s : variant->steps) {
+    EXPECT_EQ(s.parts.back().name, "idle");
+    EXPECT_NEAR(s.step_us, s.ops_us + s.rest_us - s.overlap_us, 1e-6 * s.step_us);
+    EXPECT_TRUE(s.rest_us == 0 || s.overlap_us == 0);
+    EXPECT_GT(s.host_us, 0);
+    EXPECT_EQ(s.records[0].op.kind, OpKind::kStage);
+    EXPECT_EQ(s.records[1].op.kind, OpKind::kHeadStart);
+    for (size_t i = 1; i < s.records.size(); ++i)
+      EXPECT_EQ(s.records[i].op.start, s.records[i - 1].op.end) << i;
+    double parts = 0;
+    for (const ProfilePart& p : s.parts) parts += p.share;
+    EXPECT_NEAR(parts, 1, 1e-9);
+  }
+}
+
 TEST(Profile, ProductsAreNamedByWhatSurroundsThem) {
   using enum OpKind;
   std::vector<OpRecord> ops;

@@ -385,6 +385,10 @@ Result<KernelReport> bench_kernels(std::shared_ptr<Checkpoint> checkpoint, std::
   if (!positive(options.tokens) || !positive(options.batches) || !positive(options.contexts) ||
       !positive(options.prompts) || options.repeats < 1)
     return invalid_argument("--tokens, --batches, --contexts, --prompts and --repeats must be at least 1");
+  if (const int32_t own = checkpoint->config.max_context;
+      std::max(most(options.contexts), most(options.prompts)) > own)
+    return invalid_argument("--contexts and --prompts: the model was made for " + std::to_string(own) +
+                            " tokens at most");
   KernelReport report;
   report.model = checkpoint->config.name;
   report.scheme = model.scheme.empty() ? "stored" : model.scheme;

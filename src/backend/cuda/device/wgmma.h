@@ -72,9 +72,13 @@ __device__ __forceinline__ void set_register_limit_down() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// wgmma<Type, N>(d, a, b, accumulate): d += or, where accumulate is 0, d = the product of one step of k.
+// Wgmma<Type, N>::run(d, a, b, accumulate): d += or, where accumulate is 0, d = the product of one step of k.
 template <class Type, int kN>
 struct Wgmma;
+// The same with A, 16 rows a warp, in four registers a thread (fragments of mma.m16n8k16), and B [K, N], its
+// rows k.
+template <class Type, int kN>
+struct WgmmaColumns;
 
 // clang-format off
 #define OCTET_D4 "%0, %1, %2, %3"
@@ -83,15 +87,17 @@ struct Wgmma;
 #define OCTET_D32 OCTET_D16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define OCTET_D64 OCTET_D32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define OCTET_D128 OCTET_D64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
-  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
-  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define OCTET_D96 OCTET_D64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define OCTET_D112 OCTET_D96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define OCTET_D128 OCTET_D112 ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define OCTET_O4(c, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3])
 #define OCTET_O8(c, i) OCTET_O4(c, i), OCTET_O4(c, i + 4)
 #define OCTET_O16(c, i) OCTET_O8(c, i), OCTET_O8(c, i + 8)
 #define OCTET_O32(c, i) OCTET_O16(c, i), OCTET_O16(c, i + 16)
 #define OCTET_O64(c, i) OCTET_O32(c, i), OCTET_O32(c, i + 32)
+#define OCTET_O96(c, i) OCTET_O64(c, i), OCTET_O32(c, i + 64)
+#define OCTET_O112(c, i) OCTET_O96(c, i), OCTET_O16(c, i + 96)
 #define OCTET_O128(c, i) OCTET_O64(c, i), OCTET_O64(c, i + 64)
 
 // Count: sums a thread holds. A, B, P: the numbers of the operands that follow them.
@@ -113,6 +119,8 @@ struct Wgmma;
   OCTET_WGMMA(Type, 32, 16, 16, 17, 18, Shape, Constraint, Tail)         \
   OCTET_WGMMA(Type, 64, 32, 32, 33, 34, Shape, Constraint, Tail)         \
   OCTET_WGMMA(Type, 128, 64, 64, 65, 66, Shape, Constraint, Tail)        \
+  OCTET_WGMMA(Type, 192, 96, 96, 97, 98, Shape, Constraint, Tail)        \
+  OCTET_WGMMA(Type, 224, 112, 112, 113, 114, Shape, Constraint, Tail)    \
   OCTET_WGMMA(Type, 256, 128, 128, 129, 130, Shape, Constraint, Tail)
 
 OCTET_WGMMA_TYPE(E4M3, "k32.f32.e4m3.e4m3", "+f", ", 1, 1")
@@ -120,15 +128,41 @@ OCTET_WGMMA_TYPE(S8, "k32.s32.s8.s8", "+r", "")
 OCTET_WGMMA_TYPE(BF16, "k16.f32.bf16.bf16", "+f", ", 1, 1, 0, 0")
 OCTET_WGMMA_TYPE(F16, "k16.f32.f16.f16", "+f", ", 1, 1, 0, 0")
 
+// A: the numbers of its four registers.
+#define OCTET_WGMMA_COLUMNS(Type, N, Count, A, B, P, Shape)                                             \
+  template <>                                                                                           \
+  struct WgmmaColumns<Type, N> {                                                                        \
+    static __device__ __forceinline__ void run(float (&d)[Count], const uint32_t* a, uint64_t b,        \
+                                               int32_t accumulate) {                                    \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #P ", 0;\n"                                     \
+                   "wgmma.mma_async.sync.aligned.m64n" #N Shape " {" OCTET_D##Count "}, {" A "}, %" #B  \
+                   ", p, 1, 1, 1;\n}\n"                                                                \
+                   : OCTET_O##Count("+f", 0)                                                            \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));              \
+    }                                                                                                   \
+  };
+#define OCTET_WGMMA_COLUMNS_TYPE(Type, Shape)                                          \
+  OCTET_WGMMA_COLUMNS(Type, 64, 32, "%32, %33, %34, %35", 36, 37, Shape)               \
+  OCTET_WGMMA_COLUMNS(Type, 128, 64, "%64, %65, %66, %67", 68, 69, Shape)
+
+OCTET_WGMMA_COLUMNS_TYPE(BF16, "k16.f32.bf16.bf16")
+OCTET_WGMMA_COLUMNS_TYPE(F16, "k16.f32.f16.f16")
+
+#undef OCTET_WGMMA_COLUMNS_TYPE
+#undef OCTET_WGMMA_COLUMNS
 #undef OCTET_WGMMA_TYPE
 #undef OCTET_WGMMA
 #undef OCTET_O128
+#undef OCTET_O112
+#undef OCTET_O96
 #undef OCTET_O64
 #undef OCTET_O32
 #undef OCTET_O16
 #undef OCTET_O8
 #undef OCTET_O4
 #undef OCTET_D128
+#undef OCTET_D112
+#undef OCTET_D96
 #undef OCTET_D64
 #undef OCTET_D32
 #undef OCTET_D16

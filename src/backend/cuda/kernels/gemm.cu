@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 
 #include <cuda.h>
 
@@ -44,25 +45,28 @@ Encode encoder() {
   return encode;
 }
 
-// Boxes of 128 bytes x box_rows of a matrix; what is outside reads as zero.
+// Boxes of box_bytes (128 or 64, which is the swizzle too) x box_rows of a matrix; what is outside reads as
+// zero.
 bool encode_map(TensorMap& map, CUtensorMapDataType type, int64_t element, const void* data, int64_t columns,
-                int64_t rows, int64_t stride_bytes, int32_t box_rows) {
+                int64_t rows, int64_t stride_bytes, int32_t box_bytes, int32_t box_rows) {
   const Encode encode = encoder();
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
   if (encode == nullptr) return false;
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride_bytes)};
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / element), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_bytes / element), static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[2] = {1, 1};
   return encode(reinterpret_cast<CUtensorMap*>(&map), type, 2, const_cast<void*>(data), sizes, strides, box,
-                steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                box_bytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 // An operand, whose type does not matter.
 bool encode_operand(TensorMap& map, const void* data, int64_t row_bytes, int64_t rows, int64_t stride_bytes,
                     int32_t box_rows) {
-  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, row_bytes, rows, stride_bytes, box_rows);
+  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, row_bytes, rows, stride_bytes, 128,
+                    box_rows);
 }
 
 bool aligned_rows(const void* data, int64_t stride_bytes) {
@@ -89,13 +93,6 @@ const void* entry(QType type, const GemmPlan& plan) {
   }
 }
 
-int32_t count_multiprocessors() {
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return count;
-}
-
 void launch(const void* kernel, int64_t blocks, int32_t threads, int64_t shared_bytes, int32_t cluster,
             void* args, cudaStream_t stream) {
   cudaLaunchAttribute attributes[2]{};
@@ -112,6 +109,23 @@ void launch(const void* kernel, int64_t blocks, int32_t threads, int64_t shared_
   config.numAttrs = cluster > 1 ? 2 : 1;
   void* list[1] = {args};
   cudaLaunchKernelExC(&config, kernel, list);
+}
+
+// How many clusters of `cluster` CTAs run at a time: fewer than multiprocessors / cluster where a part of the
+// chip has an odd rest.
+int32_t clusters_at_a_time(const void* kernel, int32_t cluster, int64_t shared_bytes) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(cluster));
+  config.blockDim = dim3(kTileThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int count = 0;
+  cudaOccupancyMaxActiveClusters(&count, kernel, &config);
+  return std::max(count, 1);
 }
 
 GemmOutput output(const QView& a, const GemmWeights& w, const View& d) {
@@ -152,23 +166,31 @@ void launch_stream(const void* kernel, const QView& a, const GemmWeights& w, con
 
 void launch_tile(const void* kernel, const QView& a, const GemmWeights& w, const TensorMap& tokens,
                  const GemmOutput& out, const GemmPlan& plan, cudaStream_t stream) {
-  static const int32_t clusters = count_multiprocessors() / 2;
   TileArgs args;
-  args.weights = plan.tile_n == 128 ? w.map_64 : w.map_128;  // each CTA brings half
+  args.weights = plan.tile_n == 128   ? w.map_64  // each CTA brings half
+                 : plan.tile_n == 192 ? w.map_96
+                 : plan.tile_n == 224 ? w.map_112
+                                      : w.map_128;
   args.tokens = tokens;
   args.out = out;
-  args.out.vectors =
-      args.out.vectors && !out.f32 &&
-      encode_map(args.results, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.d, w.n, a.rows, out.stride * 2, 64);
+  args.out.vectors = args.out.vectors && !out.f32 &&
+                     encode_map(args.results, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.d, w.n, a.rows,
+                                out.stride * 2, 64, 64);
+  args.twos = out.f32 && w.n % 2 == 0 && out.stride % 2 == 0 && reinterpret_cast<uintptr_t>(out.d) % 8 == 0;
   const bool scaled = out.a_scale != nullptr && reinterpret_cast<uintptr_t>(out.w_scale) % 8 == 0;
   args.plain = out.bias == nullptr && out.zero_point == nullptr && w.n % 2 == 0 &&
                (qtype_bytes(w.type) == 1 ? scaled && out.w_scale != nullptr
                                          : out.a_scale == nullptr && out.w_scale == nullptr);
   args.blocks = static_cast<int32_t>(gemm_blocks(plan, {w.type, a.rows, w.n, w.k}));
   args.pairs = static_cast<int32_t>((a.rows + 255) / 256);
-  args.columns = static_cast<int32_t>((w.n + plan.tile_n - 1) / plan.tile_n);
-  launch(kernel, 2 * std::min<int64_t>(clusters, int64_t{args.pairs} * args.columns), 384,
-         gemm_shared_bytes(plan), 2, &args, stream);
+  const int32_t across = plan.square ? 2 : 1, cluster = 2 * across;
+  args.columns = static_cast<int32_t>((w.n + plan.tile_n * across - 1) / (plan.tile_n * across));
+  const int64_t shared_bytes = gemm_shared_bytes(plan);  // about the same for all tiles
+  static std::atomic<int32_t> known[2];                  // by `square`, found at the first launch
+  int32_t most = known[plan.square];
+  if (most == 0) known[plan.square] = most = clusters_at_a_time(kernel, cluster, shared_bytes);
+  const int64_t clusters = std::min<int64_t>(most, int64_t{args.pairs} * args.columns);
+  launch(kernel, cluster * clusters, kTileThreads, shared_bytes, cluster, &args, stream);
 }
 
 }  // namespace
@@ -194,6 +216,8 @@ Status describe_gemm_weights(GemmWeights& w) {
   const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
   if (aligned_rows(w.data, w.row_bytes) &&
       encode_operand(w.map_64, w.data, w.k * bytes, w.n, w.row_bytes, 64) &&
+      encode_operand(w.map_96, w.data, w.k * bytes, w.n, w.row_bytes, 96) &&
+      encode_operand(w.map_112, w.data, w.k * bytes, w.n, w.row_bytes, 112) &&
       encode_operand(w.map_128, w.data, w.k * bytes, w.n, w.row_bytes, 128)) {
     return {};
   }
@@ -221,7 +245,8 @@ void gemm(const QView& a, const GemmWeights& w, const View& d, const GemmPlan& p
   const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
   const void* kernel = entry(w.type, plan);
   TensorMap tokens;
-  const bool described = encode_operand(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, plan.tile_m);
+  const int32_t box_rows = plan.square ? plan.tile_m / 2 : plan.tile_m;  // each of two brings half
+  const bool described = encode_operand(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, box_rows);
   OCTET_CHECK(kernel != nullptr && described)
       << to_string(plan) << " over rows of " << a.stride * bytes << " bytes";
   const auto launch_kernel = plan.kernel == GemmKernel::kTile ? launch_tile : launch_stream;

@@ -27,7 +27,8 @@ struct GemmWeights {
   const float* scale = nullptr;          // [n], null for 16 bit
   const float* bias = nullptr;           // [n] or null
   const int32_t* column_sums = nullptr;  // [n] sum of a row's codes: int8 whose inputs have a zero point
-  TensorMap map_64{}, map_128{};  // boxes of 64 and of 128 rows by 128 bytes; made by describe_gemm_weights
+  TensorMap map_64{}, map_96{}, map_112{},
+      map_128{};  // boxes of so many rows by 128 bytes: describe_gemm_weights
 };
 
 // Once a device, before the first product. Errors: kUnsupported where the driver cannot describe tensors to

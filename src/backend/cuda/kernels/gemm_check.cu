@@ -1,7 +1,7 @@
 // Products alone on a GPU: every tile of every type against sums in double (integers exactly), then the table
 // of Llama-3.1-8B's shapes.
 //
-//   octet_gemm_check check [stream|tile] [fp8|int8|bf16|fp16]...    every plan over ragged shapes
+//   octet_gemm_check check [stream|tile|square] [fp8|int8|bf16|fp16]...    every plan over ragged shapes
 //   octet_gemm_check error    how FP8 sums accumulate, and whether tiles agree in every bit
 //   octet_gemm_check time OUT.json MAX_M [TYPE]... [promote]    the table; all measurements as JSON
 #include <algorithm>
@@ -240,7 +240,7 @@ std::vector<GemmPlan> plans_to_check(const GemmProblem& p, const std::string& ke
   for (const bool promote : {false, true}) {
     if (promote && p.type != QType::kFp8) continue;
     for (const GemmPlan& plan : gemm_candidates({p.type, p.m, p.n, p.k, false, promote}))
-      if (to_string(plan).starts_with(kernel)) plans.push_back(plan);
+      if (to_string(plan).find(kernel) != std::string::npos) plans.push_back(plan);
   }
   return plans;
 }
@@ -284,6 +284,9 @@ int accumulation_error() {
                             {64, 64, 4, 1},
                             {64, 256, 2, 1},
                             {128, 128, 6, 1, false, GemmKernel::kTile},
+                            {128, 128, 6, 1, false, GemmKernel::kTile, true},
+                            {192, 128, 4, 1, false, GemmKernel::kTile},
+                            {224, 128, 4, 1, false, GemmKernel::kTile},
                             {256, 128, 4, 1, false, GemmKernel::kTile}};
   for (const GemmPlan& plan : plans) {
     p.run(plan, true, true, false);
@@ -297,7 +300,10 @@ int accumulation_error() {
     std::vector<uint32_t> first, other(q.d.size);
     for (const GemmPlan& plan :
          {GemmPlan{64, 8, 6, 1}, GemmPlan{64, 64, 3, 1}, GemmPlan{64, 256, 4, 1}, GemmPlan{128, 128, 3, 1},
-          GemmPlan{64, 8, 6, 2}, GemmPlan{128, 128, 6, 1, false, GemmKernel::kTile},
+          GemmPlan{64, 8, 6, 2}, GemmPlan{128, 128, 6, 1, false, GemmKernel::kTile, true},
+          GemmPlan{192, 128, 4, 1, false, GemmKernel::kTile},
+          GemmPlan{224, 128, 4, 1, false, GemmKernel::kTile},
+          GemmPlan{128, 128, 6, 1, false, GemmKernel::kTile},
           GemmPlan{256, 128, 4, 1, false, GemmKernel::kTile}}) {
       q.run(plan, true, true, false);
       succeed(cudaMemcpy(other.data(), q.d.data, other.size() * 4, cudaMemcpyDeviceToHost), "results");
@@ -372,8 +378,9 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
 
 int run(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "check";
-  const std::string kernel =
-      argc > 2 && (argv[2] == std::string("stream") || argv[2] == std::string("tile")) ? argv[2] : "";
+  std::string kernel;  // or a part of the plan's text
+  for (const char* name : {"stream", "tile", "square"})
+    if (argc > 2 && std::string(argv[2]) == name) kernel = name;
   std::vector<QType> types;
   for (int i = 2; i < argc; ++i)
     for (const QType t : {QType::kFp8, QType::kInt8, QType::kBF16, QType::kF16})
@@ -398,7 +405,7 @@ int run(int argc, char** argv) {
     failed = time_table(argv[2], std::atoll(argv[3]), types, std::strcmp(argv[argc - 1], "promote") == 0);
   else
     failed = std::printf(
-                 "usage: octet_gemm_check check [stream|tile] [TYPE]... | error | time OUT.json MAX_M "
+                 "usage: octet_gemm_check check [stream|tile|square] [TYPE]... | error | time OUT.json MAX_M "
                  "[TYPE]... [promote]\n") > 0;
   return failed;
 }

@@ -37,8 +37,15 @@ const void* stream_entry(const GemmPlan& plan) {
 template <class Type>
 const void* tile_entry(const GemmPlan& plan) {
   if (plan.promote || plan.tile_m != 128) return nullptr;
-  if (plan.tile_n == 128) return reinterpret_cast<const void*>(&tile_kernel<Type, 128>);
-  if (plan.tile_n == 256) return reinterpret_cast<const void*>(&tile_kernel<Type, 256>);
+#define OCTET_TILE(n, four)                    \
+  if (plan.tile_n == n && plan.square == four) \
+    return reinterpret_cast<const void*>(&tile_kernel < Type, n, four ? 2 : 1 >);
+  OCTET_TILE(128, false)
+  OCTET_TILE(128, true)
+  OCTET_TILE(192, false)
+  OCTET_TILE(224, false)
+  OCTET_TILE(256, false)
+#undef OCTET_TILE
   return nullptr;
 }
 

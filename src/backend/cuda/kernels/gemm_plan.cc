@@ -14,33 +14,42 @@ constexpr int32_t kMaxStages = 32;
 constexpr std::array<std::pair<int32_t, int32_t>, 9> kTiles{
     {{64, 8}, {64, 16}, {64, 32}, {64, 64}, {64, 128}, {64, 256}, {128, 64}, {128, 128}, {128, 256}}};
 
+constexpr std::array<int32_t, 4> kTileColumns{128, 192, 224, 256};
+
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
 bool tile_exists(const GemmPlan& plan) {
-  if (plan.kernel == GemmKernel::kTile)
-    return plan.tile_m == 128 && (plan.tile_n == 128 || plan.tile_n == 256) && !plan.promote;
+  if (plan.kernel == GemmKernel::kTile) {
+    const bool columns =
+        std::find(kTileColumns.begin(), kTileColumns.end(), plan.tile_n) != kTileColumns.end();
+    return plan.tile_m == 128 && columns && !plan.promote && !(plan.square && plan.tile_n != 128);
+  }
   const bool known =
       std::find(kTiles.begin(), kTiles.end(), std::pair{plan.tile_n, plan.tile_m}) != kTiles.end();
-  return known && !(plan.promote && plan.tile_m == 256);
+  return known && !(plan.promote && plan.tile_m == 256) && !plan.square;
 }
 
-// Constants of the kernel: the ring is 192 KiB.
+// Constants of the kernel: what fits beside the results.
 int32_t tile_stages(const GemmPlan& plan) {
-  return plan.tile_n == 256 ? 4 : 6;
+  return plan.tile_n > 128 ? 4 : 6;
 }
 
 int64_t stage_bytes(const GemmPlan& plan) {
   return int64_t{gemm_stage_panels(plan)} * (plan.tile_n + plan.tile_m) * 128;
 }
 
-// Clusters of two CTAs, whole waves of tiles of 256 tokens.
+// Whole waves of clusters' tiles. Narrow tiles wait for L2.
 double estimate_tile(const GemmPlan& plan, const GemmProblem& p) {
   const auto bytes = static_cast<double>(qtype_bytes(p.type));
-  const auto tiles = static_cast<double>(ceil_div(p.m, 256) * ceil_div(p.n, plan.tile_n));
-  const double waves = std::ceil(tiles / (kMultiprocessors / 2));
-  const double rate = (bytes == 1 ? 11.0e6 : 6.0e6) * (plan.tile_n == 256 ? 1 : 0.85);
+  const int64_t across = plan.square ? 2 : 1;
+  const auto tiles = static_cast<double>(ceil_div(p.m, 256) * ceil_div(p.n, plan.tile_n * across));
+  // Of four CTAs, not as many clusters fit as there are multiprocessors for.
+  const double waves = std::ceil(tiles / (plan.square ? 31 : kMultiprocessors / 2));
+  const double rate = (bytes == 1 ? 11.0e6 : 6.0e6) * (plan.tile_n >= 224                  ? 1
+                                                       : plan.tile_n == 192 || plan.square ? 0.97
+                                                                                           : 0.85);
   const double tile = 2.0 * static_cast<double>(int64_t{plan.tile_n} * plan.tile_m * p.k) / rate + 0.5;
   const double memory = static_cast<double>(p.n * p.k) * bytes / 3.0e6;
   return std::max(memory, waves * tile) + 3;
@@ -91,8 +100,8 @@ void add_plans(const GemmProblem& p, int32_t tile_n, int32_t tile_m, std::vector
   }
 }
 
-void add_tile(const GemmProblem& p, int32_t tile_n, std::vector<GemmPlan>& plans) {
-  GemmPlan plan{tile_n, 128, 0, 1, p.promote && p.type == QType::kFp8, GemmKernel::kTile};
+void add_tile(const GemmProblem& p, int32_t tile_n, bool square, std::vector<GemmPlan>& plans) {
+  GemmPlan plan{tile_n, 128, 0, 1, p.promote && p.type == QType::kFp8, GemmKernel::kTile, square};
   if (!tile_exists(plan)) return;
   plan.stages = tile_stages(plan);
   plans.push_back(plan);
@@ -131,7 +140,9 @@ std::vector<GemmPlan> all_gemm_tiles() {
   std::vector<GemmPlan> plans;
   for (const bool promote : {false, true})
     for (const auto& [tile_n, tile_m] : kTiles) plans.push_back({tile_n, tile_m, 0, 1, promote});
-  for (const int32_t tile_n : {128, 256}) plans.push_back({tile_n, 128, 0, 1, false, GemmKernel::kTile});
+  for (const bool square : {false, true})
+    for (const int32_t tile_n : kTileColumns)
+      plans.push_back({tile_n, 128, 0, 1, false, GemmKernel::kTile, square});
   return plans;
 }
 
@@ -144,8 +155,8 @@ std::vector<GemmPlan> gemm_candidates(const GemmProblem& p) {
     if (p.m > 512 ? wide : fits) add_plans(p, tile_n, tile_m, plans);
   }
   if (p.m > 64) {
-    add_tile(p, 256, plans);
-    add_tile(p, 128, plans);
+    for (const int32_t tile_n : kTileColumns) add_tile(p, tile_n, false, plans);
+    add_tile(p, 128, true, plans);
   }
   std::stable_sort(plans.begin(), plans.end(),
                    [&](const GemmPlan& a, const GemmPlan& b) { return estimate(a, p) < estimate(b, p); });
@@ -158,9 +169,9 @@ GemmPlan plan_gemm(const GemmProblem& problem) {
 
 std::string to_string(const GemmPlan& plan) {
   char text[96];
-  std::snprintf(text, sizeof text, "%s %dx%d stages %d split %d%s",
+  std::snprintf(text, sizeof text, "%s %dx%d stages %d split %d%s%s",
                 plan.kernel == GemmKernel::kStream ? "stream" : "tile", plan.tile_n, plan.tile_m, plan.stages,
-                plan.split_k, plan.promote ? " promote" : "");
+                plan.split_k, plan.promote ? " promote" : "", plan.square ? " square" : "");
   return text;
 }
 
@@ -170,7 +181,8 @@ Result<GemmPlan> parse_gemm_plan(const std::string& text) {
   const int fields = std::sscanf(text.c_str(), "%7s %dx%d stages %d split %d %15s", kernel, &plan.tile_n,
                                  &plan.tile_m, &plan.stages, &plan.split_k, tail);
   plan.kernel = kernel == std::string("tile") ? GemmKernel::kTile : GemmKernel::kStream;
-  plan.promote = fields == 6;
+  plan.promote = tail == std::string("promote");
+  plan.square = tail == std::string("square");
   const bool tile = plan.kernel == GemmKernel::kTile;
   const bool split =
       plan.split_k == 1 || (!tile && (plan.split_k == 2 || plan.split_k == 4 || plan.split_k == 8));

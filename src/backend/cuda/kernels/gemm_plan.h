@@ -3,7 +3,7 @@
 // Two kernels. `stream` (gemm_stream.cuh) is for few tokens: a tile is 64 or 128 rows of the weight by 8 to
 // 256 tokens, no product is wasted on rows that are not there, and a weight is read once, at memory speed;
 // the CTAs of a cluster may share a tile, each with a range of k. `tile` (gemm_tile.cuh) is for many: 128
-// tokens by 128 or 256 rows of the weight, which two CTAs share.
+// tokens by 128 to 256 rows of the weight, which two CTAs share; widths in between fill whole waves of tiles.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ struct GemmPlan {
   int32_t split_k = 1;   // stream: CTAs that share a tile, 1 to 8; their sums are added in a fixed order
   bool promote = false;  // stream, fp8: sums go to float registers every 128 of k, see docs/kernels.md
   GemmKernel kernel = GemmKernel::kStream;
+  bool square = false;  // tile: clusters of two by two CTAs, which share their tokens too
   bool operator==(const GemmPlan&) const = default;
 };
 

@@ -59,14 +59,20 @@ TEST(GemmPlan, BucketsArePowersOfTwoFromEight) {
 }
 
 TEST(GemmPlan, TextThatIsNoPlanIsRefused) {
-  for (const char* text :
-       {"", "stream 64x9 stages 4 split 1", "stream 64x8 stages 1 split 1", "stream 64x8 stages 4 split 3",
-        "stream 64x8 stages 4 split 1 later", "stream 256x128 stages 4 split 1",
-        "tile 256x128 stages 5 split 1", "tile 256x128 stages 4 split 2",
-        "tile 256x128 stages 4 split 1 promote", "tile 64x128 stages 4 split 1",
-        "stream 64x256 stages 2 split 1 promote", "stream 64x8 stages 4 split 1 "}) {
+  for (const char* text : {"", "stream 64x9 stages 4 split 1", "stream 64x8 stages 1 split 1",
+                           "stream 64x8 stages 4 split 3", "stream 64x8 stages 4 split 1 later",
+                           "stream 256x128 stages 4 split 1", "tile 256x128 stages 5 split 1",
+                           "tile 256x128 stages 4 split 2", "tile 256x128 stages 4 split 1 promote",
+                           "tile 64x128 stages 4 split 1", "tile 256x128 stages 4 split 1 square",
+                           "stream 64x64 stages 4 split 1 square", "tile 160x128 stages 4 split 1",
+                           "stream 64x256 stages 2 split 1 promote", "stream 64x8 stages 4 split 1 "}) {
     EXPECT_FALSE(parse_gemm_plan(text).ok()) << text;
   }
+}
+
+TEST(GemmPlan, ManyTokensTakeTheTilesThatFillWholeWaves) {
+  EXPECT_EQ(to_string(plan_gemm({QType::kFp8, 2048, 28672, 4096})), "tile 256x128 stages 4 split 1");
+  EXPECT_EQ(to_string(plan_gemm({QType::kFp8, 512, 28672, 4096})), "tile 224x128 stages 4 split 1");
 }
 
 class GemmPlansFile : public testing::Test {
@@ -93,10 +99,10 @@ TEST_F(GemmPlansFile, ComesBackAsWritten) {
 TEST_F(GemmPlansFile, WhatDoesNotFitIsRefusedWithItsLine) {
   GemmPlans plans;
   EXPECT_EQ(plans.load(path_, "some GPU").code(), StatusCode::kNotFound);
-  const std::string head = "octet gemm plans 2\nsome GPU\nfastest\n";
+  const std::string head = "octet gemm plans 3\nsome GPU\nfastest\n";
   for (const auto& [text, line] : {std::pair<std::string, std::string>{"", ":1:"},
-                                   {"octet gemm plans 2\nother GPU\n", ":2:"},
-                                   {"octet gemm plans 2\nsome GPU\nbatch invariant\n", ":3:"},
+                                   {"octet gemm plans 3\nother GPU\n", ":2:"},
+                                   {"octet gemm plans 3\nsome GPU\nbatch invariant\n", ":3:"},
                                    {head + "int8 64 64 8 1.0 stream 64x8 stages 4 split 1\nint8 64", ":5:"},
                                    {head + "int3 64 64 8 1.0 stream 64x8 stages 4 split 1\n", ":4:"},
                                    {head + "int8 64 64 9 1.0 64x8 stages 4 split 1\n", ":4:"},

@@ -1,15 +1,17 @@
-// Many tokens: tiles of 128 tokens x kColumns rows of the weight, two CTAs of a cluster beside each other
-// along m.
+// Many tokens: tiles of 128 tokens x kColumns rows of the weight; the CTAs of a cluster stand two along m and
+// kAcross (1 or 2) along n.
 //
-//   bound   by the tensor cores; a tile brings (128 + kColumns / 2) * 128 bytes from L2 for each 128 bytes of
-//   k
+//   bound   by the tensor cores; a tile brings 128 / kAcross + kColumns / 2 rows of 128 bytes from L2 for
+//   each
+//           128 bytes of k
 //
-// Persistent. One thread brings both operands through a ring of stages; each of the two CTAs brings half of
-// the weights' panel and sends it to both, for without that L2 would be the bound; a stage is free when the
-// warpgroups of both have read it. Two warpgroups multiply 64 tokens each. When a tile's sums are complete
-// they are scaled and packed in registers; then the next tile's products begin, and behind them the packed
-// results go through shared memory to where they belong. The second warpgroup starts a block of k late, so
-// that the tensor cores work for one while the other packs.
+// Persistent. One thread brings both operands through a ring of stages. CTAs beside each other along m share
+// their weights, those beside each other along n their tokens: each brings half and sends it to both, for
+// without that L2 would be the bound; a stage is free when the warpgroups of all who share it have read it.
+// Two warpgroups multiply 64 tokens each. When a tile's sums are complete they are scaled and packed in
+// registers; then the next tile's products begin, and behind them the packed results go through shared memory
+// to where they belong. The second warpgroup starts a block of k late, so that the tensor cores work for one
+// while the other packs.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -25,12 +27,15 @@
 
 namespace octet::cuda {
 
+inline constexpr int kTileThreads = 384;
+
 struct TileArgs {
   TensorMap weights, tokens;
-  TensorMap results;  // boxes of 64 x 64, where out.vectors
+  TensorMap results;  // boxes of 64 rows x 32 columns, where out.vectors
   GemmOutput out;
   int32_t blocks = 0;              // of 128 bytes of k
-  int32_t pairs = 0, columns = 0;  // tiles down (of 256 tokens) and across
+  int32_t pairs = 0, columns = 0;  // clusters' tiles down (of 256 tokens) and across
+  bool twos = false;               // f32 results can be written two at a time
   bool plain = false;              // 8 bit: both scales; none in 16 bit; no bias, no zero point
 };
 
@@ -46,12 +51,14 @@ struct TilePlace {
   }
 };
 
-template <class Type, int kColumns>
+template <class Type, int kColumns, int kAcross>
 struct TileShape {
-  static constexpr int kStages = kColumns == 256 ? 4 : 6;
+  static constexpr int kSharers =
+      1 + kAcross;  // CTAs whose loads come here, and whose share is free with ours
+  static constexpr int kStages = kColumns > 128 ? 4 : 6;
   static constexpr int kTokenBytes = 128 * 128, kStageBytes = kTokenBytes + kColumns * 128;
-  static constexpr int kCount = kColumns / 2;  // sums a thread holds
-  static constexpr int kHalves = kColumns / 128;
+  static constexpr int kCount = kColumns / 2;   // sums a thread holds
+  static constexpr int kBoxes = kColumns / 32;  // of results
   // Shared memory: the ring; results of a warpgroup, 128 columns at a time; barriers.
   static constexpr int kResults = kStages * kStageBytes, kResultBytes = 64 * 128 * 2;
   static constexpr int kBarriers = kResults + 2 * kResultBytes;
@@ -67,27 +74,35 @@ struct RingPlace {
   }
 };
 
-template <class Shape, int kColumns>
+template <class Shape, int kColumns, int kAcross>
 __device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, uint32_t rank) {
   const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
+  const uint32_t down = rank % 2, across = rank / 2;
   const uint64_t policy = evict_normal_policy();
   const int32_t tiles = a.pairs * a.columns;
   const auto weights = [&](const TilePlace& place, int32_t block, int32_t stage) {
-    const uint32_t to = shared + stage * Shape::kStageBytes + Shape::kTokenBytes;
+    constexpr int32_t kHalf = kColumns / 2;
     barrier_arrive_expect(full + 8 * stage, Shape::kStageBytes);
-    load_box_multicast(to + rank * (kColumns / 2) * 128, &a.weights, block * 128,
-                       place.column * kColumns + rank * (kColumns / 2), full + 8 * stage, 3, policy);
+    load_box_multicast(shared + stage * Shape::kStageBytes + Shape::kTokenBytes + down * kHalf * 128,
+                       &a.weights, block * 128, (place.column * kAcross + across) * kColumns + down * kHalf,
+                       full + 8 * stage, static_cast<uint16_t>(3 << 2 * across), policy);
   };
   const auto tokens = [&](const TilePlace& place, int32_t block, int32_t stage) {
-    load_box(shared + stage * Shape::kStageBytes, &a.tokens, block * 128, (place.pair * 2 + rank) * 128,
-             full + 8 * stage, policy);
+    const uint32_t to = shared + stage * Shape::kStageBytes;
+    const int32_t row = (place.pair * 2 + down) * 128;
+    if constexpr (kAcross == 1) {
+      load_box(to, &a.tokens, block * 128, row, full + 8 * stage, policy);
+    } else {
+      load_box_multicast(to + across * 64 * 128, &a.tokens, block * 128, row + across * 64, full + 8 * stage,
+                         static_cast<uint16_t>(5 << down), policy);
+    }
   };
   // The first stages' weights come before the kernel before this one has ended.
   int32_t tile = cluster_index();
   const int32_t early = min(a.blocks, Shape::kStages);
   for (int32_t i = 0; i < early; ++i) weights(TilePlace::at(a, tile), i, i);
-  wait_for_previous_kernel();
   let_next_kernel_start();
+  wait_for_previous_kernel();
   for (int32_t i = 0; i < early; ++i) tokens(TilePlace::at(a, tile), i, i);
   RingPlace<Shape::kStages> at;
   for (int32_t i = 0; i < early; ++i) at.next();
@@ -104,23 +119,25 @@ __device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, ui
   }
 }
 
-// 128 columns of a warpgroup's 64 rows, packed, through shared memory to global memory.
+// kBoxes times 32 columns of a warpgroup's 64 rows, packed, through shared memory to global memory.
+template <int kBoxes>
 __device__ __forceinline__ void tile_store(const TileArgs& a, const uint32_t* packed, uint32_t results,
                                            int32_t row, int32_t column) {
   const int thread = threadIdx.x % 128, lane = threadIdx.x % 32, group = threadIdx.x / 128;
-  if (thread == 0) bulk_store_wait_read();  // of the 128 columns before
+  if (thread == 0) bulk_store_wait_read();  // of the columns before
   named_barrier_sync(group, 128);
   // Lanes 8 i to 8 i + 7 address rows of matrix i: rows 0 to 7, 8 to 15, the same eight columns on.
-  const uint32_t to = results + (thread / 32 * 16 + lane % 16) * 128 + ((lane / 16) ^ (lane % 8)) * 16;
+  // Rows of 64 bytes under the 64-byte swizzle.
+  const uint32_t to = results + (thread / 32 * 16 + lane % 16) * 64 + ((lane / 16) ^ (lane / 2 % 4)) * 16;
 #pragma unroll
-  for (int q = 0; q < 8; ++q)
-    store_matrices((to ^ (q % 4 * 32)) + q / 4 * 8192, packed[4 * q], packed[4 * q + 1], packed[4 * q + 2],
+  for (int q = 0; q < 2 * kBoxes; ++q)
+    store_matrices((to ^ (q % 2 * 32)) + q / 2 * 4096, packed[4 * q], packed[4 * q + 1], packed[4 * q + 2],
                    packed[4 * q + 3]);
   async_proxy_fence();
   named_barrier_sync(group, 128);
   if (thread == 0 && row < a.out.m) {
-    for (int box = 0; box < 2; ++box)
-      if (column + 64 * box < a.out.n) store_box(results + 8192 * box, &a.results, column + 64 * box, row);
+    for (int box = 0; box < kBoxes; ++box)
+      if (column + 32 * box < a.out.n) store_box(results + 4096 * box, &a.results, column + 32 * box, row);
     bulk_store_commit();
   }
 }
@@ -168,15 +185,36 @@ __device__ __forceinline__ void pack_any(const GemmOutput& out, const Sum (&d)[k
   }
 }
 
-template <class Type, int kColumns>
+// Sums straight to where they belong: f32, or rows that TMA cannot write.
+template <class Sum, int kCount>
+__device__ __forceinline__ void write_sums(const TileArgs& a, const Sum (&d)[kCount], int32_t row,
+                                           int32_t column, const RowScales& rows) {
+#pragma unroll
+  for (int i = 0; i < kCount / 2; ++i) {
+    const int32_t r = row + i % 2 * 8, c = column + i / 2 * 8;
+    if (r >= a.out.m || c >= a.out.n) continue;
+    const float scale = rows.scale[i % 2];
+    const int32_t zero = rows.zero[i % 2];
+    const float low = a.out.value(d[2 * i], c, scale, zero);
+    if (a.twos) {
+      *reinterpret_cast<float2*>(static_cast<float*>(a.out.d) + r * a.out.stride + c) =
+          make_float2(low, a.out.value(d[2 * i + 1], c + 1, scale, zero));
+    } else {
+      a.out.store(r, c, low);
+      if (c + 1 < a.out.n) a.out.store(r, c + 1, a.out.value(d[2 * i + 1], c + 1, scale, zero));
+    }
+  }
+}
+
+template <class Type, int kColumns, int kAcross>
 __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared) {
-  using Shape = TileShape<Type, kColumns>;
+  using Shape = TileShape<Type, kColumns, kAcross>;
   using Sum = typename Type::Sum;
   constexpr int kCount = Shape::kCount;
   const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
   const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32;
   const uint32_t results = shared + Shape::kResults + group * Shape::kResultBytes;
-  const uint32_t rank = cluster_rank();
+  const auto rank = static_cast<int32_t>(cluster_rank());
   const int32_t tiles = a.pairs * a.columns;
   RingPlace<Shape::kStages> at;
   int32_t last = 0;
@@ -197,9 +235,10 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
       Wgmma<Type, kColumns>::run(d, tokens + 2 * step, weights + 2 * step, fresh && step == 0 ? 0 : 1);
     wgmma_commit();
   };
-  // A warp's arrival at the stage's barrier of both CTAs: lane 0 at the first's, lane 1 at the second's.
+  // A warp's arrival at the stage's barrier of every CTA that brings a part of it: lane 0 at ours, lane 1 at
+  // that of the other along m, lane 2 along n.
   const auto release = [&](int32_t stage) {
-    if (lane < 2) barrier_arrive_cluster(map_shared(empty + 8 * stage, lane));
+    if (lane < Shape::kSharers) barrier_arrive_cluster(map_shared(empty + 8 * stage, rank ^ lane));
   };
   // The products before those just issued are done.
   const auto settle = [&] {
@@ -214,20 +253,20 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
   bool first = true;
   for (int32_t tile = cluster_index(); tile < tiles; tile += cluster_count()) {
     const TilePlace place = TilePlace::at(a, tile);
-    const int32_t row = (place.pair * 2 + static_cast<int32_t>(rank)) * 128 + group * 64;
-    const int32_t column = place.column * kColumns;
+    const int32_t row = (place.pair * 2 + rank % 2) * 128 + group * 64;
+    const int32_t column = (place.column * kAcross + rank / 2) * kColumns;
     issue(true);
     last = at.stage;
     at.next();
-    if (pending) tile_store(a, packed, results, stored_row, stored_column);
+    if (pending) tile_store<4>(a, packed, results, stored_row, stored_column);
     if (a.blocks > 1) {
       issue(false);
       settle();
     }
     if (first && group == 0) named_barrier_arrive(3, 256);
     first = false;
-    if constexpr (Shape::kHalves == 2) {
-      if (pending) tile_store(a, packed + kCount / 4, results, stored_row, stored_column + 128);
+    if constexpr (Shape::kBoxes > 4) {
+      if (pending) tile_store<Shape::kBoxes - 4>(a, packed + 32, results, stored_row, stored_column + 128);
     }
     for (int32_t block = 2; block < a.blocks; ++block) {
       issue(false);
@@ -260,31 +299,26 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
       }
       pending = true, stored_row = row, stored_column = column;
     } else {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const int32_t r = own_row + i / 2 % 2 * 8, c = own_column + i / 4 * 8 + i % 2;
-        if (r < a.out.m && c < a.out.n)
-          a.out.store(r, c, a.out.value(d[i], c, rows.scale[i / 2 % 2], rows.zero[i / 2 % 2]));
-      }
+      write_sums(a, d, own_row, own_column, rows);
     }
   }
   if (pending) {
-#pragma unroll
-    for (int half = 0; half < Shape::kHalves; ++half)
-      tile_store(a, packed + half * 32, results, stored_row, stored_column + 128 * half);
+    tile_store<4>(a, packed, results, stored_row, stored_column);
+    if constexpr (Shape::kBoxes > 4)
+      tile_store<Shape::kBoxes - 4>(a, packed + 32, results, stored_row, stored_column + 128);
     if (threadIdx.x % 128 == 0) bulk_store_wait();
   }
 }
 
-template <class Type, int kColumns>
-__global__ __launch_bounds__(384, 1) void tile_kernel(const __grid_constant__ TileArgs a) {
-  using Shape = TileShape<Type, kColumns>;
+template <class Type, int kColumns, int kAcross>
+__global__ __launch_bounds__(kTileThreads, 1) void tile_kernel(const __grid_constant__ TileArgs a) {
+  using Shape = TileShape<Type, kColumns, kAcross>;
   const uint32_t shared = shared_address(dynamic_shared_memory());
   const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
   if (threadIdx.x == 0) {
     for (int i = 0; i < Shape::kStages; ++i) {
       barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, 16);  // a warp's leader of both CTAs' eight
+      barrier_init(empty + 8 * i, 8 * Shape::kSharers);  // of every warp that multiplies
     }
     barrier_init_fence();
     prefetch_tensor_map(&a.weights);
@@ -294,13 +328,13 @@ __global__ __launch_bounds__(384, 1) void tile_kernel(const __grid_constant__ Ti
   cluster_sync();
   if (threadIdx.x < 128) {
     set_register_limit_down<40>();
-    if (threadIdx.x == 0) tile_load<Shape, kColumns>(a, shared, cluster_rank());
+    if (threadIdx.x == 0) tile_load<Shape, kColumns, kAcross>(a, shared, cluster_rank());
   } else {
     set_register_limit_up<232>();
-    tile_multiply<Type, kColumns>(a, shared);
+    tile_multiply<Type, kColumns, kAcross>(a, shared);
   }
   __syncwarp();
-  cluster_sync();  // the other CTA may still write here
+  cluster_sync();  // others may still write here
 }
 
 }  // namespace octet::cuda

@@ -90,7 +90,8 @@ Result<KernelCeilings> measure_ceilings(Ops& ops, bool& documented);
 // rotation is qkv, before an activation gate_up, after it down, after attention o, and at the end the head.
 std::vector<std::string> part_names(const std::vector<OpRecord>& ops);
 
-// Times are medians over `steps`, each the records of one traced step; all of them have the same ops.
+// `steps`: the records of the same step, traced several times. The time of an op is its median over them, so
+// that what held up one op of one step does not count.
 void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCeilings& ceilings,
                 bool runs_ahead, StepProfile& step);
 

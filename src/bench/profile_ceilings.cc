@@ -12,7 +12,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kCopyBytes = int64_t{1} << 28;  // more than caches hold
-constexpr int kRepeats = 5;                       // the best of these
+constexpr int kRepeats = 12;                      // the best of these
 
 // A product whose operands are large enough for the best rate, and small enough for a moment.
 struct Product {

@@ -94,45 +94,39 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
 void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCeilings& ceilings,
                 bool runs_ahead, StepProfile& step) {
   OCTET_CHECK(!steps.empty());
-  const std::vector<std::string> names = part_names(steps.front());
-  std::map<std::string, std::vector<double>> us;  // by part, a value a repeat
+  const std::vector<OpRecord>& last = steps.back();
+  const std::vector<std::string> names = part_names(last);
+  for (const auto& ops : steps) OCTET_CHECK(ops.size() == names.size());
+  const auto median_us = [&](const auto& seconds) {
+    std::vector<double> all;
+    for (const auto& ops : steps) all.push_back(1e6 * seconds(ops));
+    return percentiles(std::move(all)).p50;
+  };
   std::map<std::string, ProfilePart> parts;
-  std::map<std::string, double> best_us;
-  std::vector<double> traced, between;  // between ops: marks of a device that runs ahead leave nothing there
-  for (const auto& ops : steps) {
-    OCTET_CHECK(ops.size() == names.size());
-    traced.push_back(1e6 * traced_seconds(ops));
-    std::map<std::string, double> sums;
-    for (size_t i = 0; i < ops.size(); ++i) sums[names[i]] += 1e6 * ops[i].seconds();
-    double all = 0;
-    for (const auto& [name, sum] : sums) {
-      us[name].push_back(sum);
-      if (name != op_name(OpKind::kHeadStart)) all += sum;
-    }
-    between.push_back(traced.back() - all);
-  }
-  const std::vector<OpRecord>& ops = steps.back();
-  for (size_t i = 0; i < ops.size(); ++i) {
+  std::map<std::string, double> us_at_ceilings;
+  double between_us = 0;
+  for (size_t i = 0; i < last.size(); ++i) {
     ProfilePart& part = parts[names[i]];
     ++part.calls;
-    part.bytes += ops[i].cost.bytes;
-    part.flop += ops[i].cost.flop;
-    best_us[names[i]] += us_at_ceiling(ops[i], ceilings);
-    step.records.push_back({names[i], ops[i]});
+    part.us += median_us([&](const auto& ops) { return ops[i].seconds(); });
+    part.bytes += last[i].cost.bytes;
+    part.flop += last[i].cost.flop;
+    us_at_ceilings[names[i]] += us_at_ceiling(last[i], ceilings);
+    if (i > 0) between_us += median_us([&](const auto& ops) { return ops[i].start - ops[i - 1].end; });
+    step.records.push_back({names[i], last[i]});
   }
-  step.traced_us = percentiles(traced).p50;
+  step.traced_us = median_us(traced_seconds);
   step.ops_us = 0;
   for (const char* name : kOrder) {
     const auto found = parts.find(name);
     if (found == parts.end()) continue;
     ProfilePart part = found->second;
     part.name = name;
-    part.us = percentiles(us[name]).p50;
-    part.ceiling_share = part.us > 0 ? best_us[name] / part.us : 0;
+    part.ceiling_share = part.us > 0 ? us_at_ceilings[name] / part.us : 0;
     step.ops_us += part.us;
     step.parts.push_back(std::move(part));
   }
-  step.rest_us = runs_ahead ? std::max(0.0, step.step_us - step.ops_us) : percentiles(between).p50;
+  step.rest_us = runs_ahead ? std::max(0.0, step.step_us - step.ops_us) : between_us;
   step.overlap_us = runs_ahead ? std::max(0.0, step.ops_us - step.step_us) : 0;
   step.parts.push_back({.name = runs_ahead ? "idle" : "host", .us = step.rest_us});
   for (ProfilePart& part : step.parts) part.share = part.us / (step.ops_us + step.rest_us);

@@ -24,6 +24,14 @@ double overhead(const StepProfile& s) {
   return s.step_us > 0 ? s.traced_us / s.step_us - 1 : 0;
 }
 
+// Ops have medians of their own; where whole steps take much longer, something takes the processor away.
+std::string held_up(const StepProfile& s) {
+  const double own = s.ops_us + s.rest_us;
+  return s.traced_us > 1.05 * own
+             ? fmt::format("; other programs hold the step up by {:.1f} us", s.traced_us - own)
+             : "";
+}
+
 std::string step_table(const StepProfile& s, bool runs_ahead) {
   std::string text = fmt::format("\n{}: {:.1f} us a step untraced, {:.1f} us traced ({:+.1f} %{})\n",
                                  step_name(s), s.step_us, s.traced_us, 100 * overhead(s),
@@ -39,7 +47,7 @@ std::string step_table(const StepProfile& s, bool runs_ahead) {
   }
   text += fmt::format("  {:<16} {:>5} {:>11.1f}", "sum of ops", "", s.ops_us);
   if (!runs_ahead)
-    text += fmt::format("  and {:.1f} us of the host between them", s.rest_us);
+    text += fmt::format("  and {:.1f} us of the host between them{}", s.rest_us, held_up(s));
   else if (s.overlap_us > 0)
     text += fmt::format("  {:.1f} us more than the step: what ops save by overlapping, and the marks",
                         s.overlap_us);

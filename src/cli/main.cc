@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   octet::add_eval(app, action);
   octet::add_bench(app, action);
   octet::add_profile(app, action);
+  octet::add_report(app, action);
   octet::add_completion(app, action);
   try {
     app.parse(argc, argv);

@@ -1,5 +1,7 @@
 #include "report/report_page.h"
 
+#include <algorithm>
+
 #include "report/plotly.h"
 
 namespace octet {
@@ -22,7 +24,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.words { text-align: left; white-space: normal; min-width: 14rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-top: 1px solid var(--line); padding-top: 1.2rem; }
 pre { background: var(--box); padding: .6rem .8rem; overflow-x: auto; }
+@media print {
+  body { max-width: none; margin: 0; }
+  figure, tr { break-inside: avoid; }
+  h2, figcaption, caption { break-after: avoid; }
+  .scroll { overflow: visible; }
+}
 )";
 
 // Charts take the page's colours, and follow when those change.
@@ -88,18 +97,53 @@ void append_table(std::string& html, const ReportTable& table) {
 }
 
 void append_chart(std::string& html, const ReportChart& chart, size_t index) {
-  const std::string id = "chart" + std::to_string(index);
+  const std::string id = chart.id.empty() ? "chart" + std::to_string(index) : chart.id;
   ordered_json layout = base_layout(chart.height);
   layout.update(chart.layout, /*merge_objects=*/true);
   const ordered_json config = {{"responsive", true},
                                {"displaylogo", false},
                                {"toImageButtonOptions", {{"format", "svg"}, {"filename", "octet-" + id}}}};
-  html += "<figure><figcaption>" + escape_html(chart.caption) + "</figcaption><div id=\"" + id +
-          "\"></div></figure>\n<script>Plotly.newPlot(\"" + id + "\", " + script_json(chart.traces) + ", " +
-          script_json(layout) + ", " + script_json(config) + ");</script>\n";
+  html += "<figure><figcaption>" + escape_html(chart.caption) + "</figcaption>";
+  html += "<div class=\"scroll\"><div id=\"" + id + "\"";
+  if (chart.min_width > 0) html += " style=\"min-width: " + std::to_string(chart.min_width) + "px\"";
+  html += "></div></div></figure>\n<script>Plotly.newPlot(\"" + id + "\", " + script_json(chart.traces) +
+          ", " + script_json(layout) + ", " + script_json(config) + ");</script>\n";
 }
 
+void append_section(std::string& html, const ReportSection& section, size_t& charts) {
+  html += "<section><h2>" + escape_html(section.title) + "</h2>\n";
+  for (const auto& paragraph : section.paragraphs) html += "<p>" + escape_html(paragraph) + "</p>\n";
+  for (const auto& chart : section.charts) append_chart(html, chart, ++charts);
+  for (const auto& table : section.tables) append_table(html, table);
+  html += "</section>\n";
+}
+
+// A table folded on the screen is open on paper.
+constexpr const char* kPrintScript = R"(
+addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(d => d.open = true));
+)";
+
 }  // namespace
+
+std::string to_csv(const ReportTable& table) {
+  std::string text;
+  const auto append = [&](const std::vector<std::string>& cells) {
+    for (size_t i = 0; i < cells.size(); ++i) {
+      if (i > 0) text += ',';
+      if (cells[i].find_first_of(",\"\r\n") == std::string::npos) {
+        text += cells[i];
+        continue;
+      }
+      text += '"';
+      for (const char c : cells[i]) text += c == '"' ? "\"\"" : std::string(1, c);
+      text += '"';
+    }
+    text += "\r\n";
+  };
+  append(table.header);
+  for (const auto& row : table.rows) append(row);
+  return text;
+}
 
 std::string escape_html(const std::string& text) {
   std::string out;
@@ -129,7 +173,9 @@ std::string render_html(const ReportPage& page) {
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
       escape_html(page.title) + "</title>\n<style>" + kStyle + "</style>\n";
-  if (!page.charts.empty()) html.append("<script>").append(plotly_js()).append("</script>\n");
+  const bool draws = !page.charts.empty() ||
+                     std::ranges::any_of(page.sections, [](const auto& s) { return !s.charts.empty(); });
+  if (draws) html.append("<script>").append(plotly_js()).append("</script>\n");
   html += "</head><body>\n<h1>" + escape_html(page.title) + "</h1>\n";
   for (const auto& paragraph : page.paragraphs) html += "<p>" + escape_html(paragraph) + "</p>\n";
   for (const auto& table : page.tables) {
@@ -139,7 +185,9 @@ std::string render_html(const ReportPage& page) {
   for (const auto& table : page.tables) {
     if (table.rows.size() > kLongTable) append_table(html, table);
   }
-  if (!page.charts.empty()) html.append("<script>").append(kColourScript).append("</script>\n");
+  size_t charts = page.charts.size();
+  for (const auto& section : page.sections) append_section(html, section, charts);
+  if (draws) html.append("<script>").append(kColourScript).append(kPrintScript).append("</script>\n");
   if (!page.command.empty()) {
     html += "<p>Made by</p>\n<pre>" + escape_html(page.command) + "</pre>\n";
   }

@@ -1,0 +1,88 @@
+#include "report/figure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+namespace octet {
+namespace {
+
+constexpr double kGroupGap = 0.6;       // beyond the distance of two places
+constexpr size_t kLettersBeside = 100;  // of all places together
+constexpr double kPlaceWidth = 0.8;     // of a place's distance to the next, taken by its bars
+
+}  // namespace
+
+std::vector<double> place_centers(const Figure& figure) {
+  std::vector<double> centers;
+  double at = 0;
+  for (size_t i = 0; i < figure.places.size(); ++i) {
+    if (i > 0) at += figure.groups.empty() || figure.groups[i] == figure.groups[i - 1] ? 1 : 1 + kGroupGap;
+    centers.push_back(at);
+  }
+  return centers;
+}
+
+std::vector<GroupLabel> group_labels(const Figure& figure) {
+  std::vector<GroupLabel> labels;
+  const auto centers = place_centers(figure);
+  for (size_t begin = 0; begin < figure.groups.size();) {
+    size_t end = begin;
+    while (end < figure.groups.size() && figure.groups[end] == figure.groups[begin]) ++end;
+    labels.push_back({figure.groups[begin], (centers[begin] + centers[end - 1]) / 2});
+    begin = end;
+  }
+  return labels;
+}
+
+std::vector<BarBox> bar_boxes(const Figure& figure) {
+  const bool stacked = figure.kind == Figure::Kind::kStackedBars;
+  const auto centers = place_centers(figure);
+  const double n = stacked ? 1 : static_cast<double>(figure.series.size());
+  const double width = kPlaceWidth / n;
+  std::vector<double> heights(figure.places.size(), 0);
+  std::vector<BarBox> boxes;
+  for (size_t s = 0; s < figure.series.size(); ++s) {
+    const FigureSeries& series = figure.series[s];
+    for (size_t p = 0; p < figure.places.size(); ++p) {
+      if (!series.values[p].has_value()) continue;
+      BarBox box{s, p, centers[p], width, 0, *series.values[p], {}};
+      if (stacked) {
+        box.from = heights[p];
+        box.to = heights[p] += *series.values[p];
+      } else {
+        box.center += (static_cast<double>(s) + 0.5 - n / 2) * width;
+      }
+      if (!series.limits.empty()) box.limit = series.limits[p];
+      boxes.push_back(box);
+    }
+  }
+  return boxes;
+}
+
+bool slanted(const Figure& figure) {
+  size_t letters = 0;
+  for (const auto& place : figure.places) letters += place.size() + 1;
+  return letters > kLettersBeside;
+}
+
+std::vector<double> round_ticks(double low, double high, int target) {
+  if (!(high > low)) high = low + 1;
+  const double rough = (high - low) / target;
+  const double power = std::pow(10, std::floor(std::log10(rough)));
+  const double step = power * (rough <= power ? 1 : rough <= 2 * power ? 2 : rough <= 5 * power ? 5 : 10);
+  std::vector<double> ticks;
+  const double first = std::floor(low / step + 1e-9);
+  for (int i = 0;; ++i) {
+    ticks.push_back((first + i) * step);
+    if (ticks.back() >= high - 1e-9 * step) return ticks;
+  }
+}
+
+const char* figure_color(size_t index) {
+  static constexpr const char* kColors[] = {"#6e7781", "#2f81f7", "#db6d28", "#2da44e", "#8957e5",
+                                            "#bf3989", "#b08800", "#1b7c83", "#79a8f2", "#d0a37c"};
+  return kColors[index % std::size(kColors)];
+}
+
+}  // namespace octet

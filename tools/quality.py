@@ -179,7 +179,7 @@ def all_rows():
 
 
 def collect(work, args):
-    rows = []
+    rows, devices = [], set()
     for variant, kind, name, options in all_rows():
         found = work / variant / f"{name}.json"
         if not found.exists():
@@ -197,8 +197,8 @@ def collect(work, args):
         if not any(r["variant"] == variant for r in rows):
             rows.append({"variant": variant, "scheme": "baseline", "perplexity": round(result["baseline_perplexity"], 4), "over_16_bit": 0, "kl": 0, "top1": 1})
         rows.append(row)
-        device = result["device"]
-    out = {"model": "SmolLM2-135M-Instruct", "command": "tools/quality.py --text wiki.test.raw --calibration TEXT --mmlu FOLDER", "device": device,
+        devices.add(result["device"])
+    out = {"model": "SmolLM2-135M-Instruct", "command": "tools/quality.py --text wiki.test.raw --calibration TEXT --mmlu FOLDER", "devices": sorted(devices),
            "windows": args.windows, "window": 1024, "calibration_tokens": 8192, "rows": rows}
     if (work / "mmlu.json").exists():
         comparison = json.loads((work / "mmlu.json").read_text())

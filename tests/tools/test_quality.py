@@ -64,3 +64,8 @@ def test_a_row_that_fails_is_named_and_the_others_are_kept(quality):
     assert (quality.work / "plain" / "fp8.json").exists()
     quality("^plain/(fp8|w8a16)$")
     assert len(quality.out()["rows"]) == 3
+
+
+def test_nothing_found_is_an_empty_table(quality):
+    quality("^$")
+    assert quality.out()["rows"] == []

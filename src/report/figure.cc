@@ -7,9 +7,9 @@
 namespace octet {
 namespace {
 
-constexpr double kGroupGap = 0.6;       // beyond the distance of two places
-constexpr size_t kLettersBeside = 100;  // of all places together
-constexpr double kPlaceWidth = 0.8;     // of a place's distance to the next, taken by its bars
+constexpr double kGroupGap = 0.6;      // beyond the distance of two places
+constexpr size_t kLettersBeside = 48;  // of all places together, on a narrow page
+constexpr double kPlaceWidth = 0.8;    // of a place's distance to the next, taken by its bars
 
 }  // namespace
 
@@ -46,7 +46,7 @@ std::vector<BarBox> bar_boxes(const Figure& figure) {
     const FigureSeries& series = figure.series[s];
     for (size_t p = 0; p < figure.places.size(); ++p) {
       if (!series.values[p].has_value()) continue;
-      BarBox box{s, p, centers[p], width, 0, *series.values[p], {}};
+      BarBox box{s, p, centers[p], width, 0, *series.values[p], {}, 0};
       if (stacked) {
         box.from = heights[p];
         box.to = heights[p] += *series.values[p];
@@ -54,6 +54,7 @@ std::vector<BarBox> bar_boxes(const Figure& figure) {
         box.center += (static_cast<double>(s) + 0.5 - n / 2) * width;
       }
       if (!series.limits.empty()) box.limit = series.limits[p];
+      if (!series.errors.empty()) box.error = series.errors[p];
       boxes.push_back(box);
     }
   }

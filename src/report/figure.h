@@ -15,6 +15,7 @@ struct FigureSeries {
   bool hatched = false;
   std::vector<std::optional<double>> values;
   std::vector<std::optional<double>> limits;  // an outline around the bar; empty: no limits
+  std::vector<double> errors;                 // up and down from the bar's end; empty: not told
 };
 
 struct FigurePoint {
@@ -38,6 +39,7 @@ struct BarBox {
   size_t series = 0, place = 0;
   double center = 0, width = 0, from = 0, to = 0;
   std::optional<double> limit;
+  double error = 0;
 };
 std::vector<BarBox> bar_boxes(const Figure& figure);
 

@@ -18,13 +18,14 @@ void add_bars(const Figure& figure, ordered_json& traces) {
   for (size_t s = 0; s < figure.series.size(); ++s) {
     const FigureSeries& series = figure.series[s];
     ordered_json x = ordered_json::array(), y = x, base = x, width = x, text = x;
-    ordered_json limit_x = x, limit_y = x, limit_width = x;
+    ordered_json errors = x, limit_x = x, limit_y = x, limit_width = x;
     for (const BarBox& box : boxes) {
       if (box.series != s) continue;
       x.push_back(box.center);
       y.push_back(box.to - box.from);
       base.push_back(box.from);
       width.push_back(box.width);
+      errors.push_back(box.error);
       const std::string group = figure.groups.empty() ? "" : figure.groups[box.place] + ", ";
       text.push_back(fmt::format("{}, {}{}: {:.4g}", series.name, group, figure.places[box.place],
                                  *series.values[box.place]));
@@ -47,6 +48,9 @@ void add_bars(const Figure& figure, ordered_json& traces) {
                       {"hovertext", text},
                       {"hoverinfo", "text"},
                       {"marker", marker}});
+    if (!series.errors.empty())
+      traces.back()["error_y"] = {
+          {"type", "data"}, {"array", errors}, {"color", "#8b949e"}, {"thickness", 1.2}};
     if (limit_x.empty()) continue;
     traces.push_back(
         {{"type", "bar"},

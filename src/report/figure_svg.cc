@@ -121,6 +121,12 @@ void append_bars(const Figure& figure, const Scale& scale, std::string& svg) {
     const auto [low, high] = std::minmax(box.from, box.to);
     svg += swatch(series.color, series.hatched, box.series, left, scale.y(high), width,
                   scale.y(low) - scale.y(high));
+    if (box.error > 0) {
+      const double x = scale.x(box.center);
+      svg +=
+          fmt::format("<line stroke=\"#8b949e\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n",
+                      x, x, scale.y(box.to - box.error), scale.y(box.to + box.error));
+    }
     if (box.limit.has_value()) {
       svg += fmt::format(
           "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
@@ -135,8 +141,8 @@ Scale bar_scale(const Figure& figure, double top) {
   scale.top = top;
   double low = 0, high = 0;
   for (const BarBox& box : bar_boxes(figure)) {
-    low = std::min({low, box.from, box.to});
-    high = std::max({high, box.from, box.to, box.limit.value_or(0)});
+    low = std::min({low, box.from, box.to - box.error});
+    high = std::max({high, box.from, box.to + box.error, box.limit.value_or(0)});
   }
   scale.set_y(low, high);
   scale.x_low = -0.5;

@@ -16,8 +16,8 @@ Figure bars() {
   f.id = "id";
   f.caption = "a < b";
   f.places = {"1", "16"};
-  f.series = {{"bf16", "#111111", false, {10, 20}, {15, 30}},
-              {"fp8", "#222222", true, {std::nullopt, 25}, {}}};
+  f.series = {{"bf16", "#111111", false, {10, 20}, {15, 30}, {}},
+              {"fp8", "#222222", true, {std::nullopt, 25}, {}, {0, 3}}};
   return f;
 }
 
@@ -57,6 +57,8 @@ TEST(Figure, TheChartHasBarsAndOutlines) {
   EXPECT_EQ(chart.traces[1]["y"], (nlohmann::ordered_json{15.0, 30.0}));
   EXPECT_EQ(chart.traces[2]["y"], (nlohmann::ordered_json::array({25.0})));
   EXPECT_TRUE(chart.traces[2]["marker"].contains("pattern"));
+  EXPECT_EQ(chart.traces[2]["error_y"]["array"], (nlohmann::ordered_json::array({3.0})));
+  EXPECT_FALSE(chart.traces[0].contains("error_y"));
 }
 
 TEST(Figure, TheFileHasBarsAndOutlines) {
@@ -64,6 +66,7 @@ TEST(Figure, TheFileHasBarsAndOutlines) {
   EXPECT_EQ(count(svg, "fill=\"#111111\""), 3u);    // two bars, and one in the legend
   EXPECT_EQ(count(svg, "stroke=\"#111111\""), 2u);  // their limits
   EXPECT_EQ(count(svg, "url(#hatch1)"), 2u);
+  EXPECT_EQ(count(svg, "<line stroke=\"#8b949e\""), 1u);  // the one error
   EXPECT_NE(svg.find("a &lt; b"), std::string::npos);
   EXPECT_EQ(svg.find("nan"), std::string::npos);
   EXPECT_TRUE(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));

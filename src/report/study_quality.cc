@@ -27,12 +27,13 @@ constexpr size_t kSchemesOfAPicture = 3;  // fewer stand in the table alone, whe
 template <typename Get>
 Figure scheme_bars(const Rows& rows, const Get& get) {
   Figure figure;
-  figure.series = {{rows.front().model, figure_color(1), false, {}, {}}};
+  figure.series = {{rows.front().model, figure_color(1), false, {}, {}, {}}};
   for (const QualityRow& row : rows) {
     const Value value = get(row);
     if (!value.has_value()) continue;
     figure.places.push_back(row.scheme);
     figure.series[0].values.emplace_back(value->value);
+    figure.series[0].errors.push_back(value->error);
   }
   return figure;
 }

@@ -67,7 +67,7 @@ Figure stacked(const Steps& steps, int32_t StepRow::*place, bool shares) {
   }
   for (size_t c = 0; c < std::size(kClasses); ++c) {
     FigureSeries series{
-        kClasses[c], figure_color(std::array<size_t, 7>{1, 8, 2, 3, 4, 0, 0}[c]), false, {}, {}};
+        kClasses[c], figure_color(std::array<size_t, 7>{1, 8, 2, 3, 4, 0, 0}[c]), false, {}, {}, {}};
     double most = 0;
     for (const StepRow* s : steps) {
       const auto us = by_class(*s);

@@ -35,7 +35,7 @@ const FigureSeries& series(const Figure& figure, const std::string& name) {
   const auto found = std::ranges::find(figure.series, name, &FigureSeries::name);
   if (found != figure.series.end()) return *found;
   ADD_FAILURE() << "no series " << name << " in " << figure.id;
-  static const FigureSeries kNone{"", "", false, {1, 1, 1, 1}, {1, 1, 1, 1}};
+  static const FigureSeries kNone{"", "", false, {1, 1, 1, 1}, {1, 1, 1, 1}, {}};
   return kNone;
 }
 

@@ -10,7 +10,7 @@ namespace octet {
 namespace {
 
 constexpr double kWidth = 900, kPlotHeight = 340;
-constexpr double kLeft = 76, kRight = 16, kTop = 34, kBottom = 66;
+constexpr double kLeft = 76, kRight = 28, kTop = 34, kBottom = 66;
 constexpr double kSlantedBottom = 150;               // room for names that do not fit beside one another
 constexpr double kLegendRow = 20, kCharacter = 7.2;  // pixels, about, of a letter of this size
 

@@ -28,12 +28,13 @@ ALLOWED = {
     "quantize": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "report/"],
     "eval": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "engine/", "report/"],
     "bench": ["base/", "tensor/", "text/", "formats/", "backend/", "model/", "engine/"],
+    "advise": ["base/", "formats/", "model/", "engine/", "bench/"],
     "cli": ["base/", "tensor/", "text/", "formats/", "backend/", "backend/reference/", "backend/cpu/", "backend/cuda/", "model/",
-            "engine/", "server/", "quantize/", "eval/", "bench/", "report/"],
+            "engine/", "server/", "quantize/", "eval/", "bench/", "advise/", "report/"],
 }
 # Tests and benches of these may name the backends that exist: an op suite runs over all of them, a model's test needs one.
 BACKENDS = ["backend/reference/", "backend/cpu/", "backend/cuda/"]
-NEED_BACKENDS = {"backend", "model", "engine", "quantize", "eval", "bench", "server"}
+NEED_BACKENDS = {"backend", "model", "engine", "quantize", "eval", "bench", "advise", "server"}
 
 WARN_LINES, MAX_LINES = 300, 500
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

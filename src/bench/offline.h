@@ -22,6 +22,9 @@ struct ThroughputOptions {
   uint64_t seed = 1;
 };
 
+// When each request comes, from the first on; zeros where all come at once. The same seed, the same times.
+std::vector<double> arrival_seconds(const ThroughputOptions& options);
+
 struct Percentiles {
   double mean = 0, p50 = 0, p90 = 0, p99 = 0;
 };

@@ -98,22 +98,32 @@ Percentiles percentiles(std::vector<double> values) {
   return {sum / static_cast<double>(values.size()), at(0.5), at(0.9), at(0.99)};
 }
 
+std::vector<double> arrival_seconds(const ThroughputOptions& options) {
+  std::vector<double> seconds(static_cast<size_t>(options.requests), 0.0);
+  if (options.rate <= 0) return seconds;
+  std::mt19937_64 random(options.seed + 1);  // not that of the prompts
+  std::exponential_distribution<double> gap(options.rate);
+  for (size_t i = 1; i < seconds.size(); ++i) seconds[i] = seconds[i - 1] + gap(random);
+  return seconds;
+}
+
 Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& config,
                                           const ThroughputOptions& options) {
   std::mt19937_64 random(options.seed);
-  std::exponential_distribution<double> gap(options.rate > 0 ? options.rate : 1.0);
+  const auto arrivals = arrival_seconds(options);
   Board board;
   board.times.resize(static_cast<size_t>(options.requests));
   Progress progress("throughput", "tokens", int64_t{options.requests} * options.output_len);
 
   const auto start = Clock::now();
-  auto arrival = start;
   int64_t shown = 0;
   const auto show = [&](int64_t tokens) {
     progress.advance(tokens - shown);
     shown = tokens;
   };
   for (size_t i = 0; i < board.times.size(); ++i) {
+    const auto arrival =
+        start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals[i]));
     if (options.rate > 0) {
       std::this_thread::sleep_until(arrival);
       std::unique_lock lock(board.mutex);
@@ -121,13 +131,12 @@ Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& con
     }
     Request request = make_request(options, config, random);
     request.on_event = [&board, i](const OutputEvent& event) { board.on_event(i, event); };
-    board.times[i].arrival = options.rate > 0 ? arrival : start;
+    board.times[i].arrival = arrival;
     auto id = engine.submit(std::move(request));
     if (!id.ok()) {
       engine.drain(std::chrono::milliseconds(0));
       return id.status();
     }
-    arrival += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(random)));
   }
   std::unique_lock lock(board.mutex);
   while (board.finished < options.requests) {

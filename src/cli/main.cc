@@ -2,6 +2,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "cli/advise.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "cli/version.h"
@@ -41,6 +42,7 @@ int main(int argc, char** argv) {
   octet::add_bench(app, action);
   octet::add_profile(app, action);
   octet::add_report(app, action);
+  octet::add_advise(app, action);
   octet::add_completion(app, action);
   try {
     app.parse(argc, argv);

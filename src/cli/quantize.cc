@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/mapped_file.h"
 #include "cli/calibration_options.h"
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "formats/file_output.h"
 #include "quantize/calibration_report.h"
 #include "quantize/calibration_text.h"
+#include "quantize/recipe_file.h"
 
 namespace octet {
 namespace {
@@ -23,7 +25,7 @@ struct Args {
   std::string alpha = "auto", weights = "auto", observer = "absmax";
   std::string kv_dtype = "auto", kv_scales = "tensor";
   bool strict_static = false, keep_static = false;
-  std::string output, report;
+  std::string recipe, output, report;
   bool json = false;
 };
 
@@ -74,8 +76,13 @@ Status check_no_data(const Args& args) {
                           " takes no calibration; --weights gptq or mse does, or --kv-dtype");
 }
 
-Result<QuantizeReport> quantize(const Args& args) {
+Result<QuantizeReport> quantize(Args& args) {
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
+  if (!args.recipe.empty()) {
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(args.recipe));
+    OCTET_ASSIGN_OR_RETURN(const auto recipe, parse_recipe(text, args.recipe, checkpoint->config));
+    apply_recipe(recipe, &args.options);
+  }
   OCTET_ASSIGN_OR_RETURN(const CalibrationOptions how, calibration_options(args));
   if (!needs_calibration(args.options) && how.weights == WeightRounding::kAbsmax && args.alpha == "auto" &&
       args.kv_dtype == "auto") {
@@ -95,7 +102,10 @@ Result<QuantizeReport> quantize(const Args& args) {
   return report;
 }
 
-int run(const Args& args) {
+int run(Args& args) {
+  if (args.recipe.empty() && args.options.scheme.empty()) {
+    return fail(invalid_argument("--scheme is required, or --recipe FILE; see octet quantize --help"));
+  }
   const auto report = quantize(args);
   if (!report.ok()) return fail(report.status());
   if (args.json) {
@@ -161,19 +171,23 @@ void add_quantize(CLI::App& app, Action& action) {
   auto args = std::make_shared<Args>();
   command->add_option("MODEL", args->model.model, "16-bit checkpoint: a Hugging Face folder or a .gguf file")
       ->required();
+  auto* recipe = command->add_option("--recipe", args->recipe,
+                                     "file that names the scheme of each layer, as `octet advise` writes it");
   command
       ->add_option(
           "--scheme", args->options.scheme,
           "int8 (SmoothQuant), int8-minmax, int8-static[-asym], fp8, fp8-static, llm-int8[:6], w8a16, "
           "w8a16-fp8, w4a16[:128], bf16 or fp16")
-      ->required();
+      ->excludes(recipe);
   command->add_option("-o,--output", args->output, "folder to write")->required();
-  command->add_option("--exclude", args->options.exclude, "regular expression over layers that stay 16 bit");
+  command->add_option("--exclude", args->options.exclude, "regular expression over layers that stay 16 bit")
+      ->excludes(recipe);
   command
       ->add_option("--override", args->options.overrides,
                    "REGEX=SCHEME: layers in another scheme; the last that matches wins")
-      ->allow_extra_args(false);
-  command->add_flag("--quantize-head", args->options.quantize_head, "the output head too");
+      ->allow_extra_args(false)
+      ->excludes(recipe);
+  command->add_flag("--quantize-head", args->options.quantize_head, "the output head too")->excludes(recipe);
   add_calibration_options(*command, *args);
   command->add_flag("--json", args->json, "print the result as JSON");
   command->footer(

@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = [["quantize"], ["plant"], ["serve"], ["generate"], ["chat"], ["inspect"], ["tokenize"], ["bench", "throughput"],
             ["bench", "latency"], ["bench", "sweep"], ["bench", "kernels"], ["bench", "startup"], ["bench", "serve"], ["eval", "perplexity"], ["eval", "divergence"],
-            ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["profile"], ["report"], ["devices"], ["completion"]]
+            ["eval", "mmlu"], ["eval", "arc"], ["eval", "piqa"], ["eval", "gsm8k"], ["eval", "compare"], ["profile"], ["report"], ["devices"], ["advise"], ["completion"]]
 GREEDY = ["-p", "Gravity is", "-n", "24", "--temperature", "0", "--json", "--max-context", "512"]
 
 

@@ -1,0 +1,260 @@
+// Quality and speed of each scheme, one after another: first how far each is from the model as it is stored,
+// then, with that one unloaded, how long its steps take.
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "advise/measure_steps.h"
+#include "base/log.h"
+#include "cli/advise.h"
+#include "cli/advise_quality.h"
+#include "cli/calibration_options.h"
+#include "cli/eval_candidates.h"
+#include "cli/eval_session.h"
+
+namespace octet {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct FolderRemover {
+  std::string path;
+  ~FolderRemover() {
+    std::error_code ignored;
+    if (!path.empty()) fs::remove_all(path, ignored);
+  }
+};
+
+Result<ServedWorkload> parse_workload(const AdviseArgs& args) {
+  ServedWorkload workload;
+  ThroughputOptions& r = workload.requests;
+  const char* end = args.workload.data() + args.workload.size();
+  const auto input = std::from_chars(args.workload.data(), end, r.input_len);
+  const bool slash = input.ec == std::errc() && input.ptr != end && *input.ptr == '/';
+  const auto output = slash ? std::from_chars(input.ptr + 1, end, r.output_len) : input;
+  if (!slash || output.ec != std::errc() || output.ptr != end || r.input_len < 1 || r.output_len < 1) {
+    return invalid_argument("--workload '" + args.workload +
+                            "': expected tokens of a prompt and of an answer, such as 2048/128");
+  }
+  if (args.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
+  if (args.rate < 0 || !std::isfinite(args.rate)) return invalid_argument("--rate must not be negative");
+  if (args.requests < 0) return invalid_argument("--requests must not be negative");
+  workload.max_batch = args.max_batch;
+  r.rate = args.rate;
+  r.requests = args.requests > 0 ? args.requests : args.rate > 0 ? 100 : args.max_batch;
+  return workload;
+}
+
+Result<double> parse_milliseconds(const std::string& text) {
+  if (text.empty()) return 0.0;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string unit(end, text.data() + text.size());
+  if (error != std::errc() || !(value > 0) || (unit != "ms" && unit != "s")) {
+    return invalid_argument("--ttft '" + text + "': expected a time such as 200ms or 1.5s");
+  }
+  return unit == "s" ? 1e3 * value : value;
+}
+
+// ---- what is measured
+
+struct Entry {
+  Candidate candidate;
+  std::string kv;
+  std::optional<ModelArgs> load;
+  std::optional<QualityFigures> quality;
+};
+
+ModelArgs with_kv(ModelArgs load, const std::string& kv) {
+  load.options.kv_dtype = kv;
+  return load;
+}
+
+// The model as it is stored comes first: the others are measured against it.
+Result<std::vector<Entry>> entries(const AdviseArgs& args, const std::string& stored_scheme) {
+  OCTET_ASSIGN_OR_RETURN(auto list, candidates(args.model, args.schemes));
+  const bool random = !args.model.random_weights.empty();
+  list.insert(list.begin(), Candidate{stored_scheme, baseline_args(args.model, args.model.model)});
+  std::set<std::string> seen;
+  std::vector<Entry> found;
+  for (auto& candidate : list) {
+    if (!seen.insert(candidate.name).second) continue;
+    if (random) candidate.calibrated = false;  // any scales are as good
+    for (const auto& kv : args.kv_dtypes) {
+      OCTET_RETURN_IF_ERROR(kv_quant_by_name(kv, QType::kBF16).status());
+      found.push_back({candidate, kv});
+    }
+  }
+  return found;
+}
+
+// `text` stays empty where nothing is measured.
+Status measure_qualities(const AdviseArgs& args, std::vector<Entry>& list, Advice& advice,
+                         QualityText& text) {
+  if (advice.requirements.bounds.empty()) return {};
+  if (!args.quality_from.empty()) {
+    OCTET_ASSIGN_OR_RETURN(const auto figures, read_quality(args.quality_from));
+    advice.quality_text = args.quality_from;
+    for (auto& entry : list) {
+      const bool is_stored = entry.candidate.name == list.front().candidate.name;
+      const auto row = figures.find(is_stored ? "baseline" : entry.candidate.name);
+      if (row == figures.end()) {
+        return not_found("--quality-from " + args.quality_from + ": there is no row of scheme '" +
+                         entry.candidate.name + "'; leave it out of --schemes, or measure it");
+      }
+      entry.quality = row->second;
+    }
+    return {};
+  }
+  if (!args.model.random_weights.empty()) {
+    return invalid_argument("--quality: random weights have none; give --quality-from FILE or a checkpoint");
+  }
+  OCTET_ASSIGN_OR_RETURN(Session baseline, open_quality_baseline(args));
+  OCTET_ASSIGN_OR_RETURN(text, quality_text(args, baseline));
+  advice.quality_text = text.label;
+  for (auto& entry : list) {
+    const std::string name = entry.candidate.name + ", KV " + entry.kv;
+    if (&entry == &list.front() && entry.kv == "auto") {
+      entry.quality = QualityFigures{};  // it is what the others are compared with
+      continue;
+    }
+    auto figures = measure_quality(*entry.load, baseline, text, name);
+    if (!figures.ok()) return figures.status().with_context(name);
+    entry.quality = *figures;
+  }
+  return {};
+}
+
+// Room in the cache for the whole workload, or for as much as the device holds; 0: not even one request.
+Result<int64_t> cache_bytes(ModelArgs& load, const AdviseArgs& args, const ThroughputOptions& requests) {
+  load.options.max_batch = args.max_batch;
+  load.options.max_context = requests.input_len + requests.output_len;
+  load.options.kv_bytes = int64_t{1} << 50;
+  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(load));
+  OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(load));
+  OCTET_ASSIGN_OR_RETURN(const auto plan, Model::plan(*checkpoint, *ops, load.options));
+  const int64_t available = ops->info().memory_available;
+  if (available <= 0) return plan.kv_cache;
+  const int64_t left = available - (plan.total() - plan.kv_cache);
+  const int64_t one = plan.kv_cache / args.max_batch;
+  return left < one ? 0 : std::min(plan.kv_cache, left);
+}
+
+Status measure_speed(const AdviseArgs& args, const Entry& entry, Advice& advice) {
+  ModelArgs load = *entry.load;
+  const ThroughputOptions& requests = advice.workload.requests;
+  OCTET_ASSIGN_OR_RETURN(load.options.kv_bytes, cache_bytes(load, args, requests));
+  const std::string name = entry.candidate.name + ", KV " + entry.kv;
+  if (load.options.kv_bytes == 0) {
+    advice.left_out.push_back(name + ": does not fit into the device's memory");
+    return {};
+  }
+  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
+  Variant variant;
+  variant.scheme = entry.candidate.name;
+  variant.kv = session.model->kv_name();
+  variant.quality = entry.quality;
+  variant.memory = session.model->memory();
+  variant.max_step_tokens = session.model->max_step_tokens();
+  log_info(name + ": timing steps");
+  OCTET_ASSIGN_OR_RETURN(variant.points,
+                         measure_steps(*session.model, {requests.input_len, requests.output_len}));
+  OCTET_ASSIGN_OR_RETURN(variant.step, StepModel::fit(variant.points));
+  advice.device = session.model->ops().info().device;
+  advice.variants.push_back(std::move(variant));
+  advice.loads.push_back(std::move(load));
+  advice.candidates.push_back(entry.candidate.name);
+  return {};
+}
+
+Status read_requirements(const AdviseArgs& args, Advice& advice) {
+  OCTET_ASSIGN_OR_RETURN(advice.workload, parse_workload(args));
+  OCTET_ASSIGN_OR_RETURN(advice.requirements.bounds, parse_quality(args.quality));
+  OCTET_ASSIGN_OR_RETURN(advice.requirements.ttft_ms, parse_milliseconds(args.ttft));
+  if (!args.memory.empty()) {
+    OCTET_ASSIGN_OR_RETURN(advice.requirements.memory, parse_size("--memory", args.memory));
+  }
+  if (args.windows < 1) return invalid_argument("--windows must be at least 1");
+  for (const auto& [option, value] :
+       {std::pair{"--data", args.data}, {"--quality-from", args.quality_from}}) {
+    if (!value.empty() && advice.requirements.bounds.empty()) {
+      return invalid_argument(std::string(option) + " goes with --quality");
+    }
+    if (!value.empty() && !fs::exists(value))
+      return not_found(std::string(option) + " " + value + ": not there");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Advice> measure_variants(const AdviseArgs& args) {
+  Advice advice;
+  OCTET_RETURN_IF_ERROR(read_requirements(args, advice));
+  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
+  advice.model = checkpoint->config.name;
+  const auto& requests = advice.workload.requests;
+  if (requests.input_len + requests.output_len > checkpoint->config.max_context) {
+    return invalid_argument(fmt::format("--workload {}: the model was made for {} tokens at most",
+                                        args.workload, checkpoint->config.max_context));
+  }
+  OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(args.model));
+  if (const int64_t available = ops->info().memory_available; available > 0) {
+    int64_t& bound = advice.requirements.memory;
+    bound = bound > 0 ? std::min(bound, available) : available;
+  }
+  OCTET_ASSIGN_OR_RETURN(const auto stored, assign_schemes(*checkpoint, {}));
+  OCTET_ASSIGN_OR_RETURN(auto list,
+                         entries(args, scheme_name(stored.rbegin()->second, checkpoint->smoothed())));
+  for (const auto& entry : list) {  // what cannot be loaded is told now, not after minutes
+    if (entry.candidate.calibrated) continue;
+    OCTET_RETURN_IF_ERROR(
+        Model::plan(*checkpoint, *ops, with_kv(entry.candidate.model, entry.kv).options).status());
+  }
+  FolderRemover temporary;
+  if (args.checkpoints.empty()) {
+    temporary.path = (fs::temp_directory_path() / fmt::format("octet-advise-{}", getpid())).string();
+  }
+  CalibrationTextOptions calibration = args.calibration;
+  calibration.seed = args.model.seed;
+  CandidateMaker maker(args.model, calibration, args.checkpoints.empty() ? temporary.path : args.checkpoints);
+  for (auto& entry : list) {
+    OCTET_ASSIGN_OR_RETURN(const ModelArgs load, maker.prepare(entry.candidate));
+    entry.load = with_kv(load, entry.kv);
+  }
+  QualityText text;
+  OCTET_RETURN_IF_ERROR(measure_qualities(args, list, advice, text));
+  for (const auto& entry : list) {
+    OCTET_RETURN_IF_ERROR(measure_speed(args, entry, advice).with_context(entry.candidate.name));
+  }
+  if (advice.variants.empty()) return resource_exhausted("no scheme fits: " + advice.left_out.front());
+  advice.ranked = rank(advice.variants, advice.workload, advice.requirements);
+  if (!advice.found()) return advice;
+  advice.what_if = what_if(advice.variants, advice.workload, advice.requirements, advice.best().variant);
+  OCTET_RETURN_IF_ERROR(check_advice(args, advice));
+  return advice;
+}
+
+Status check_advice(const AdviseArgs& args, Advice& advice) {
+  constexpr double kShort = 60;  // seconds
+  if (args.no_check || (!args.check && advice.best().served.seconds > kShort)) return {};
+  ModelArgs load = advice.loads[advice.best().variant];
+  const Variant& variant = advice.recommended();
+  if (const int64_t cache = advice.best().memory - (variant.memory.total() - variant.memory.kv_cache);
+      cache < load.options.kv_bytes) {
+    load.options.kv_bytes = cache;  // as --memory leaves
+  }
+  load.no_prefix_cache = true;
+  load.max_waiting = advice.workload.requests.requests;
+  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
+  OCTET_RETURN_IF_ERROR(start_engine(session, load));
+  OCTET_ASSIGN_OR_RETURN(
+      advice.measured, bench_throughput(*session.engine, session.model->config(), advice.workload.requests));
+  return {};
+}
+
+}  // namespace octet

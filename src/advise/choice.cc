@@ -1,7 +1,7 @@
 #include "advise/choice.h"
 
 #include <algorithm>
-#include <functional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -126,8 +126,8 @@ WhatIf what_if(const std::vector<Variant>& variants, const ServedWorkload& workl
                              here.cost > 0 ? here.cost / ranked.front().cost - 1 : 0});
   };
   const int32_t batch = workload.max_batch;
-  for (const int32_t other : {1, batch / 4, batch * 4}) {
-    if (other < 1 || other == batch || (other == 1 && batch / 4 == 1)) continue;
+  for (const int32_t other : std::set{1, std::max(1, batch / 4), batch * 4}) {
+    if (other == batch) continue;
     look(fmt::format("--max-batch {}", other), with_batch(workload, other));
   }
   for (const double factor : {0.25, 4.0}) {

@@ -48,6 +48,22 @@ TEST(Results, EachKindIsToldByWhatIsInIt) {
   EXPECT_EQ(results.qualities[4].runs_as, "");  // no speed of a scheme is that of another cache
 }
 
+TEST(Results, AccuraciesThatStandApartBelongToTheFirstModel) {
+  Results results;
+  ASSERT_TRUE(read_result("q.json", quality_text(), results).ok());
+  const char* text =
+      R"({"model": "m", "rows": [{"scheme": "fp8", "kl": 1}, {"variant": "planted", "scheme": "fp8", "kl": 2}],
+                         "mmlu": {"rows": [{"scheme": "fp8", "acc": 0.25, "acc_error": 0.01}, {"scheme": "w8a16", "acc": 0.3}]}})";
+  ASSERT_TRUE(read_result("q.json", text, results).ok());
+  ASSERT_EQ(results.qualities.size(), 6u);
+  EXPECT_EQ(results.qualities[3].accuracy.at("mmlu").value, 0.25);
+  EXPECT_TRUE(results.qualities[4].accuracy.empty());
+  EXPECT_EQ(results.qualities[5].scheme, "w8a16");  // measured by this alone
+  const char* broken =
+      R"({"model": "m", "rows": [{"scheme": "fp8", "kl": 1}], "mmlu": {"rows": [{"scheme": "fp8"}]}})";
+  EXPECT_TRUE(holds(error_of("q.json", broken), "q.json: mmlu: rows[0]: acc is missing"));
+}
+
 TEST(Results, AnotherEnginesFigures) {
   Results results;
   ASSERT_TRUE(read_result("rival.json", rival_text(), results).ok());

@@ -1,0 +1,77 @@
+"""tools/study.sh with a stand-in for octet: which commands it gives, what it keeps, what it says of one that fails."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+OCTET = """#!{python}
+import os, sys
+args = sys.argv[1:]
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(" ".join(args) + "\\n")
+if os.environ.get("FAIL") and os.environ["FAIL"] in args:
+    sys.exit("octet: error: no")
+output = args[args.index("--output" if "--output" in args else "-o") + 1]
+open(output, "a").write("{{}}\\n")
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    octet = tmp_path / "octet"
+    octet.write_text(OCTET.format(python=sys.executable))
+    octet.chmod(0o755)
+    (tmp_path / "text").write_text("a text")
+    calls = tmp_path / "calls"
+
+    def run(*args, code=0, **environment):
+        calls.write_text("")
+        env = {**os.environ, "OCTET_BIN": str(octet), "CALLS": str(calls), "MODEL": str(octet), "TEXT": str(tmp_path / "text"), **environment}
+        done = subprocess.run([ROOT / "tools/study.sh", tmp_path / "out", *args], env=env, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return calls.read_text().splitlines(), done.stderr
+
+    return run
+
+
+def test_the_whole_study_and_then_what_is_missing(study, tmp_path):
+    calls, _ = study("cpu", VARIANTS="bf16:auto int8-minmax:int8")
+    names = [" ".join(call.split()[:2]) for call in calls]
+    assert [names.count(n) for n in ("bench sweep", "eval compare")] == [2 + 2 * 3, 1]
+    profiles = [call for call in calls if call.startswith("profile ")]
+    assert len(profiles) == 4 and any("--schemes int8-minmax --kv-dtypes int8" in call for call in profiles)
+    assert calls[-1].startswith("report ") and all(name in calls[-1] for name in ("speed.jsonl", "rate.jsonl", "quality.json", "profile-batch-bf16-auto.json"))
+    (tmp_path / "out/profile-batch-bf16-auto.json").unlink()
+    again, _ = study("cpu", "profile", VARIANTS="bf16:auto int8-minmax:int8")
+    assert len(again) == 1 and "--schemes bf16" in again[0]
+
+
+def test_every_max_batch_gets_as_many_requests_at_a_rate(study):
+    calls, _ = study("cuda", "rate", VARIANTS="fp8:auto", RATE_BATCHES="16,64")
+    assert [call.split("--workloads ")[1].split(" --repeats")[0] for call in calls] == [
+        "2048/128x6 --max-batches 16 --rates 4", "2048/128x2 --max-batches 64 --rates 4"]
+    assert all("--backend cuda --random-weights llama-3.1-8b" in call for call in calls)
+
+
+def test_what_fails_is_named_and_the_rest_is_measured(study):
+    calls, errors = study("cpu", "speed", code=1, VARIANTS="bf16:auto fp8:auto", FAIL="bf16")
+    assert len(calls) == 2 and "speed-bf16-auto failed: octet: error: no" in errors
+
+
+@pytest.mark.parametrize("args, code, expected", [
+    (["tpu"], 2, "expected cpu or cuda"),
+    (["cpu", "speeed"], 2, "no part 'speeed'"),
+    (["cpu", "report"], 1, "no results yet"),
+])
+def test_what_makes_no_sense(study, args, code, expected):
+    calls, errors = study(*args, code=code)
+    assert calls == [] and expected in errors
+
+
+def test_quality_without_a_text_is_left_out_with_a_line(study):
+    calls, errors = study("cpu", "quality", TEXT="no-such-text")
+    assert calls == [] and "no-such-text" in errors

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# The whole study on one machine: speed by scheme, workload and max batch; time to first token at 4 requests a second; steps taken
+# apart; quality by scheme; and the report of it all.
+#
+#   tools/study.sh OUT [cpu|cuda] [PART]...      parts, all by default and in this order: speed rate profile quality report
+#
+# cpu (the default): the shape of SmolLM2-135M, sizes for two cores. cuda: that of Llama-3.1-8B on a Hopper GPU with 80 GB.
+# Speed is measured on random weights of the shape, quality on a real model. OUT keeps each measurement as soon as it is there: what was
+# interrupted goes on with the same command, and parts and variants can be measured in calls of their own.
+#
+#   VARIANTS     SCHEME:KV..., a subset, such as "bf16:auto fp8:auto"
+#   BATCHES      max batches of the part speed, such as 1,16; RATE_BATCHES: of rate; WORKLOADS: of speed, INPUT/OUTPUTxREQUESTS a sequence
+#   SHAPE        another shape, as --random-weights takes it
+#   MODEL, TEXT  of quality: a checkpoint (models/smollm2-135m-instruct.gguf) and a text (data/wikitext-2/wiki.test.raw)
+#   CALIBRATION  other text for the schemes that are calibrated (by default the model writes it)
+#   MMLU         a folder of MMLU; QUESTIONS of each subject (2)
+#   WINDOWS      of 1,024 tokens of TEXT (4)
+#   REPEATS      of each run of speed (1)
+#   OCTET_BIN    the program (build/octet)
+# shellcheck disable=SC2317  # parts are called by name
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[ $# -ge 1 ] || { sed -n '5s/^# *//p' "$0" >&2; exit 2; }
+out=$1
+machine=${2:-cpu}
+shift $(($# < 2 ? $# : 2))
+parts=("$@")
+[ $# -gt 0 ] || parts=(speed rate profile quality report)
+octet=${OCTET_BIN:-build/octet}
+
+case $machine in
+  cpu)
+    shape=${SHAPE:-smollm2-135m}
+    read -ra variants <<<"${VARIANTS:-bf16:auto int8-minmax:auto int8-minmax:int8 fp8:auto fp8-static:auto}"
+    workloads=256/32x2,32/256x2 batches=${BATCHES:-1,4,16}
+    rated=256/32 rate_requests=32 rate_batches=${RATE_BATCHES:-1,4,16}
+    profile_batches=1,4,16 batch_context=256 profile_contexts=128,512,2048 context_batch=16
+    ;;
+  cuda)
+    shape=${SHAPE:-llama-3.1-8b}
+    read -ra variants <<<"${VARIANTS:-bf16:auto fp8:auto int8-minmax:auto fp8-static:auto fp8-static:fp8 int8-minmax:int8}"
+    workloads=2048/128x2,128/2048x1 batches=${BATCHES:-1,4,16,64,256}
+    rated=2048/128 rate_requests=96 rate_batches=${RATE_BATCHES:-16,64}
+    profile_batches=1,16,64,256 batch_context=1024 profile_contexts=128,1024,4096 context_batch=64
+    ;;
+  *)
+    echo "study: '$machine': expected cpu or cuda" >&2
+    exit 2
+    ;;
+esac
+[ -x "$octet" ] || { echo "study: $octet is not there: make build, or OCTET_BIN=PROGRAM" >&2; exit 1; }
+mkdir -p "$out/logs"
+failed=0
+
+# step NAME COMMAND...: the command's output goes to logs/NAME.log; one that fails is told, and the next one is tried.
+step() {
+  local log="$out/logs/$1.log" started=$SECONDS
+  if "${@:2}" >"$log" 2>&1; then
+    echo "study: $1, $((SECONDS - started)) s"
+  else
+    echo "study: $1 failed: $(tail -n 1 "$log") ($log)" >&2
+    failed=1
+  fi
+}
+
+sweep() { # NAME SCHEME:KV WORKLOADS BATCHES RATE OUTPUT
+  step "$1-${2/:/-}" "$octet" bench sweep --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" --kv-dtypes "${2#*:}" \
+    --workloads "$3" --max-batches "$4" --rates "$5" --repeats "${REPEATS:-1}" --output "$6"
+}
+
+speed() {
+  for variant in "${variants[@]}"; do sweep speed "$variant" "${WORKLOADS:-$workloads}" "$batches" 0 "$out/speed.jsonl"; done
+}
+
+# As many requests at each max batch.
+rate() {
+  for variant in "${variants[@]}"; do
+    for batch in ${rate_batches//,/ }; do
+      sweep "rate-$batch" "$variant" "${rated}x$(((rate_requests + batch - 1) / batch))" "$batch" 4 "$out/rate.jsonl"
+    done
+  done
+}
+
+profile_steps() { # NAME SCHEME:KV BATCHES CONTEXTS
+  local name="profile-$1-${2/:/-}"
+  [ -s "$out/$name.json" ] || step "$name" "$octet" profile --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" \
+    --kv-dtypes "${2#*:}" --batches "$3" --contexts "$4" --prefill 512 --output "$out/$name.json"
+}
+
+profile() {
+  for variant in "${variants[@]}"; do
+    profile_steps batch "$variant" "$profile_batches" "$batch_context"
+    profile_steps context "$variant" "$context_batch" "$profile_contexts"
+  done
+}
+
+quality() {
+  local model=${MODEL:-models/smollm2-135m-instruct.gguf} text=${TEXT:-data/wikitext-2/wiki.test.raw} more=()
+  if ! [ -e "$model" ] || ! [ -e "$text" ]; then
+    echo "study: quality is left out: $model or $text is not there (MODEL=CHECKPOINT TEXT=FILE)" >&2
+    return
+  fi
+  [ -z "${CALIBRATION:-}" ] || more+=(--calibration "$CALIBRATION")
+  [ -z "${MMLU:-}" ] || more+=(--mmlu "$MMLU" --questions "${QUESTIONS:-2}")
+  step quality "$octet" eval compare "$model" --backend "$machine" --schemes int8-minmax,int8,int8-static,fp8,fp8-static,llm-int8 --data "$text" \
+    --limit "${WINDOWS:-4}" --checkpoints "$out/checkpoints" --output "$out/quality.json" "${more[@]}"
+}
+
+report() {
+  local results=()
+  for file in "$out"/{speed,rate}.jsonl "$out"/profile-*.json "$out/quality.json"; do
+    [ -s "$file" ] && results+=("$file")
+  done
+  [ "${#results[@]}" -gt 0 ] || { echo "study: $out has no results yet" >&2; failed=1; return; }
+  grep -qs 'H100 80GB' "$out/speed.jsonl" && results+=(docs/results/h100-vllm.json)
+  step report "$octet" report "${results[@]}" -o "$out/report.html" --svg "$out/pictures" --csv "$out/tables"
+}
+
+for part in "${parts[@]}"; do
+  case $part in
+    speed | rate | profile | quality | report) "$part" ;;
+    *)
+      echo "study: no part '$part': expected speed, rate, profile, quality or report" >&2
+      exit 2
+      ;;
+  esac
+done
+exit "$failed"

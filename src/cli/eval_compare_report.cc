@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/eval_compare.h"
+#include "cli/version.h"
 
 namespace octet {
 namespace {
@@ -86,7 +87,8 @@ ordered_json to_json(const Comparison& c) {
     }
     rows.push_back(r);
   }
-  return {{"model", c.model}, {"device", c.device}, {"text", c.text}, {"command", c.command}, {"rows", rows}};
+  return {{"kind", "comparison"}, {"version", kVersion},  {"model", c.model}, {"device", c.device},
+          {"text", c.text},       {"command", c.command}, {"rows", rows}};
 }
 
 ReportTable comparison_table(const Comparison& c) {

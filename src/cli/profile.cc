@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/profile_page.h"
 #include "cli/session.h"
+#include "cli/version.h"
 #include "formats/file_output.h"
 
 namespace octet {
@@ -61,7 +62,10 @@ Result<ProfileReport> measure(const Args& args) {
 int run(const Args& args) {
   const auto report = measure(args);
   if (!report.ok()) return fail(report.status());
-  const std::string json = to_json(*report).dump(2);
+  nlohmann::ordered_json result = {
+      {"kind", "profile"}, {"version", kVersion}, {"command", command_line(args)}};
+  result.update(to_json(*report));
+  const std::string json = result.dump(2);
   std::printf("%s\n", args.json ? json.c_str() : profile_table(*report).c_str());
   const auto write = [](const std::string& path, const auto& text) {
     return path.empty() ? Status() : write_text_file(path, text());

@@ -178,7 +178,9 @@ def test_profile_writes_what_it_measured(octet, model, tmp_path):
                "--repeats", "2", "--seconds", "0.001"]
     table = octet(*profile, "--output", files["out.json"], "--report", files["report.html"], "--trace", files["trace.json"]).stdout
     assert "decode, 2 sequences of 24 tokens" in table and "linear gate_up" in table and "sum of ops" in table
-    steps = json.loads(files["out.json"].read_text())["steps"]
+    result = json.loads(files["out.json"].read_text())
+    assert result["kind"] == "profile" and result["version"] and "--batches 1,2" in result["command"]
+    steps = result["steps"]
     assert [(s["phase"], s["tokens"]) for s in steps] == [("decode", 1), ("decode", 2), ("prefill", 16)]
     for step in steps:
         assert sum(part["us"] for part in step["parts"]) == pytest.approx(step["ops_us"] + step["rest_us"])

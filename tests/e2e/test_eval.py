@@ -138,6 +138,7 @@ def test_compare(octet, model, quantized, text, arc, tmp_path):
                  "--calibration", text, "--samples", "8", "--sequence-length", "64", "--checkpoints", made, "--report", report, "--output", output)
     assert "smollm2-int8" in done.stdout and (made / "int8" / "calibration.json").exists()
     result = json.loads(output.read_text())
+    assert result["kind"] == "comparison" and result["version"]
     assert [(row["scheme"], row["runs_as"]) for row in result["rows"]] == [
         ("baseline", "bf16"), ("int8-minmax", "int8-minmax"), ("int8", "int8"), ("smollm2-int8", "int8-minmax")]
     for row in result["rows"]:

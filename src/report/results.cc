@@ -16,6 +16,14 @@ bool is_number(const json& object, const char* key) {
   return object.contains(key) && object[key].is_number();
 }
 
+void add_origin(const json& result, const std::string& file, Results& results) {
+  const auto text = [&](const char* key) {
+    return result.contains(key) && result[key].is_string() ? result[key].get<std::string>() : std::string();
+  };
+  const Origin origin{file, text("version"), text("command")};
+  if (std::ranges::find(results.origins, origin) == results.origins.end()) results.origins.push_back(origin);
+}
+
 bool rows_have(const json& whole, const char* key) {
   return whole.contains("rows") && whole["rows"].is_array() && !whole["rows"].empty() &&
          whole["rows"][0].contains(key);
@@ -31,6 +39,7 @@ const char* other_command(const json& whole) {
 }
 
 Status add_object(const json& whole, const std::string& file, Results& results) {
+  add_origin(whole, file, results);
   if (whole.contains("cell") || is_number(whole, "output_tok_s")) return add_speed(whole, file, results);
   if (whole.contains("engine") && whole.contains("output_tok_s") && whole["output_tok_s"].is_object())
     return add_rival(whole, file, results);
@@ -60,6 +69,7 @@ Status add_lines(const std::string& file, const std::string& text, Results& resu
           where + ": broken line; remove it, and octet bench sweep with the same --output measures it again");
     if (!row.is_object() || !row.contains("output_tok_s"))
       return unsupported(where + ": no row of octet bench sweep");
+    add_origin(row, file, results);
     OCTET_RETURN_IF_ERROR(add_speed(row, where, results));
   }
   return {};
@@ -112,6 +122,7 @@ Status read_result(const std::string& file, const std::string& text, Results& re
   for (size_t i = 0; i < whole.size(); ++i) {  // octet bench sweep --json
     if (!whole[i].is_object() || !whole[i].contains("cell"))
       return unsupported(item(file, "", i) + " is no row of octet bench sweep");
+    add_origin(whole[i], file, results);
     OCTET_RETURN_IF_ERROR(add_speed(whole[i], item(file, "", i), results));
   }
   return {};

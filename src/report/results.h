@@ -45,12 +45,19 @@ struct QualityRow {
   std::map<std::string, Measured> accuracy;  // by task
 };
 
+// What wrote a result: empty where the file does not tell.
+struct Origin {
+  std::string file, version, command;
+  bool operator==(const Origin&) const = default;
+};
+
 struct Results {
   std::vector<SpeedRow> speeds;
   std::vector<StepRow> steps;
   std::vector<QualityRow> qualities;
   std::map<std::string, DeviceRates> rates;  // measured, by device
   std::vector<std::string> files;            // what was read
+  std::vector<Origin> origins;               // of their results, each once
   std::vector<std::string> skipped;          // results of other commands, which no picture shows
 };
 

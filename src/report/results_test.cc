@@ -19,6 +19,17 @@ bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+TEST(Results, VersionsAndCommandsAreKeptOnceAFile) {
+  Results results;
+  nlohmann::json row = speed_json("fp8", "bf16", 128, 128, 1, 0, 7);
+  row.update({{"version", "0.1.0"}, {"command", "octet bench sweep M"}});
+  ASSERT_TRUE(read_result("a.jsonl", row.dump() + "\n" + row.dump() + "\n", results).ok());
+  ASSERT_TRUE(read_result("old.json", speed_json("fp8", "bf16", 128, 128, 1, 0, 7).dump(2), results).ok());
+  ASSERT_EQ(results.origins.size(), 2u);
+  EXPECT_EQ(results.origins[0], (Origin{"a.jsonl", "0.1.0", "octet bench sweep M"}));
+  EXPECT_EQ(results.origins[1], (Origin{"old.json", "", ""}));
+}
+
 TEST(Results, EachKindIsToldByWhatIsInIt) {
   Results results;
   ASSERT_TRUE(read_result("sweep.jsonl", sweep_text(), results).ok());

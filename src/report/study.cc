@@ -136,6 +136,10 @@ ReportPage study_page(const Study& study, const Results& results, const std::str
     if (std::ranges::find(models, q.model) == models.end()) models.push_back(q.model);
   if (!models.empty()) page.paragraphs.push_back(fmt::format("Qualities: {}.", fmt::join(models, "; ")));
   page.sections = study.sections;
+  ReportTable origins{
+      "What measured these results, as their files tell it", {"file", "version", "command"}, {}};
+  for (const Origin& o : results.origins) origins.rows.push_back({o.file, o.version, o.command});
+  if (!origins.rows.empty()) page.sections.push_back({"Sources", {}, {}, {origins}});
   if (!study.missing.empty()) {
     ReportTable table{"What there are no results for", {"picture", "made by"}, {}};
     for (const MissingPart& m : study.missing) table.rows.push_back({m.what, m.command});

@@ -12,6 +12,9 @@ namespace {
 
 Status write_recipe(const AdviseArgs& args, const Advice& advice) {
   if (args.recipe.empty()) return {};
+  if (advice.layers_recipe && advice.best().variant + 1 == advice.variants.size()) {
+    return write_text_file(args.recipe, recipe_text(*advice.layers_recipe));
+  }
   const std::string& scheme = advice.candidates[advice.best().variant];
   if (!scheme_by_name(scheme).ok()) {
     return unsupported("--recipe: " + scheme + " is no scheme that a recipe can name");
@@ -81,7 +84,10 @@ void add_advise(CLI::App& app, Action& action) {
                         "run the workload on the recommended scheme, however long it takes (default: "
                         "where it takes less than a minute)");
   command->add_flag("--no-check", args->no_check, "do not run it")->excludes(check);
-  command->add_option("--recipe", args->recipe, "write what `octet quantize --recipe` takes to this file");
+  command->add_option(
+      "--recipe", args->recipe,
+      "write what `octet quantize --recipe` takes to this file; with --quality, where no fast scheme "
+      "meets the bounds, layers are measured one by one, for a scheme each");
   command->add_flag("--json", args->json, "print JSON");
   command->add_option("--output", args->output, "also write the JSON to this file");
   command->footer(

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "quantize/calibration_text.h"
+#include "quantize/recipe_file.h"
 
 namespace octet {
 
@@ -38,6 +39,8 @@ struct Advice {
   std::vector<std::string> left_out;    // what could not be measured, and why
   std::vector<Outcome> ranked;
   WhatIf what_if;
+  std::string by_layer;  // what came of a scheme for each layer; empty where nobody asked for a recipe
+  std::optional<RecipeFile> layers_recipe;   // of the last variant
   std::optional<ThroughputResult> measured;  // of the recommended variant, for real
 
   bool found() const { return !ranked.empty() && ranked.front().why_not.empty(); }

@@ -144,33 +144,6 @@ Result<int64_t> cache_bytes(ModelArgs& load, const AdviseArgs& args, const Throu
   return left < one ? 0 : std::min(plan.kv_cache, left);
 }
 
-Status measure_speed(const AdviseArgs& args, const Entry& entry, Advice& advice) {
-  ModelArgs load = *entry.load;
-  const ThroughputOptions& requests = advice.workload.requests;
-  OCTET_ASSIGN_OR_RETURN(load.options.kv_bytes, cache_bytes(load, args, requests));
-  const std::string name = entry.candidate.name + ", KV " + entry.kv;
-  if (load.options.kv_bytes == 0) {
-    advice.left_out.push_back(name + ": does not fit into the device's memory");
-    return {};
-  }
-  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
-  Variant variant;
-  variant.scheme = entry.candidate.name;
-  variant.kv = session.model->kv_name();
-  variant.quality = entry.quality;
-  variant.memory = session.model->memory();
-  variant.max_step_tokens = session.model->max_step_tokens();
-  log_info(name + ": timing steps");
-  OCTET_ASSIGN_OR_RETURN(variant.points,
-                         measure_steps(*session.model, {requests.input_len, requests.output_len}));
-  OCTET_ASSIGN_OR_RETURN(variant.step, StepModel::fit(variant.points));
-  advice.device = session.model->ops().info().device;
-  advice.variants.push_back(std::move(variant));
-  advice.loads.push_back(std::move(load));
-  advice.candidates.push_back(entry.candidate.name);
-  return {};
-}
-
 Status read_requirements(const AdviseArgs& args, Advice& advice) {
   OCTET_ASSIGN_OR_RETURN(advice.workload, parse_workload(args));
   OCTET_ASSIGN_OR_RETURN(advice.requirements.bounds, parse_quality(args.quality));
@@ -191,6 +164,33 @@ Status read_requirements(const AdviseArgs& args, Advice& advice) {
 }
 
 }  // namespace
+
+Status measure_speed(const AdviseArgs& args, const std::string& scheme, ModelArgs load,
+                     const std::optional<QualityFigures>& quality, Advice& advice) {
+  const ThroughputOptions& requests = advice.workload.requests;
+  OCTET_ASSIGN_OR_RETURN(load.options.kv_bytes, cache_bytes(load, args, requests));
+  const std::string name = scheme + ", KV " + load.options.kv_dtype;
+  if (load.options.kv_bytes == 0) {
+    advice.left_out.push_back(name + ": does not fit into the device's memory");
+    return {};
+  }
+  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
+  Variant variant;
+  variant.scheme = scheme;
+  variant.kv = session.model->kv_name();
+  variant.quality = quality;
+  variant.memory = session.model->memory();
+  variant.max_step_tokens = session.model->max_step_tokens();
+  log_info(name + ": timing steps");
+  OCTET_ASSIGN_OR_RETURN(variant.points,
+                         measure_steps(*session.model, {requests.input_len, requests.output_len}));
+  OCTET_ASSIGN_OR_RETURN(variant.step, StepModel::fit(variant.points));
+  advice.device = session.model->ops().info().device;
+  advice.variants.push_back(std::move(variant));
+  advice.loads.push_back(std::move(load));
+  advice.candidates.push_back(scheme);
+  return {};
+}
 
 Result<Advice> measure_variants(const AdviseArgs& args) {
   Advice advice;
@@ -229,10 +229,15 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
   QualityText text;
   OCTET_RETURN_IF_ERROR(measure_qualities(args, list, advice, text));
   for (const auto& entry : list) {
-    OCTET_RETURN_IF_ERROR(measure_speed(args, entry, advice).with_context(entry.candidate.name));
+    OCTET_RETURN_IF_ERROR(measure_speed(args, entry.candidate.name, *entry.load, entry.quality, advice)
+                              .with_context(entry.candidate.name));
   }
   if (advice.variants.empty()) return resource_exhausted("no scheme fits: " + advice.left_out.front());
   advice.ranked = rank(advice.variants, advice.workload, advice.requirements);
+  if (!args.recipe.empty() && !text.tokens.empty()) {
+    OCTET_RETURN_IF_ERROR(add_plan_by_layer(args, text, advice).with_context("plan by layer"));
+    advice.ranked = rank(advice.variants, advice.workload, advice.requirements);
+  }
   if (!advice.found()) return advice;
   advice.what_if = what_if(advice.variants, advice.workload, advice.requirements, advice.best().variant);
   OCTET_RETURN_IF_ERROR(check_advice(args, advice));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,5 +28,13 @@ Result<QualityFigures> measure_quality(const ModelArgs& load, Session& baseline,
 
 // The rows of `octet eval compare --json`, by scheme.
 Result<std::map<std::string, QualityFigures>> read_quality(const std::string& path);
+
+// Times the steps of `load` and adds it to the variants; left out, and said, where it does not fit.
+Status measure_speed(const AdviseArgs& args, const std::string& scheme, ModelArgs load,
+                     const std::optional<QualityFigures>& quality, Advice& advice);
+
+// Where no fast scheme meets the bounds: measures each layer alone in each of those, plans a scheme for each
+// layer, measures the plan, and adds it to the variants.
+Status add_plan_by_layer(const AdviseArgs& args, const QualityText& text, Advice& advice);
 
 }  // namespace octet

@@ -145,6 +145,7 @@ std::string to_text(const Advice& a) {
                         a.quality_text);
   text += table(a);
   for (const auto& line : a.left_out) text += line + "\n";
+  if (!a.by_layer.empty()) text += a.by_layer + "\n";
   if (!a.found()) return text;
   text += "\n" + because(a) + "\n" + changes(a) + "\n" + check_text(a);
   text.pop_back();
@@ -167,6 +168,7 @@ ordered_json to_json(const Advice& a) {
   json["variants"] = ordered_json::array();
   for (const Outcome& o : a.ranked) json["variants"].push_back(variant_json(a, o));
   json["left_out"] = a.left_out;
+  if (!a.by_layer.empty()) json["by_layer"] = a.by_layer;
   if (!a.found()) return json;
   json["recommended"] = {{"scheme", a.recommended().scheme}, {"kv_dtype", a.recommended().kv}};
   json["changes"] = ordered_json::array();

@@ -1,5 +1,6 @@
 """`octet advise` as a user types it: a small workload, a recipe that `quantize` takes, and bounds that make no sense or that nothing meets."""
 import json
+import pathlib
 
 import pytest
 
@@ -44,6 +45,20 @@ def test_a_bound_that_nothing_meets(octet, model, quality, tmp_path):
     output = tmp_path / "advice.json"
     done = octet("advise", model, *SMALL, "--quality", "kl<0.05", "--quality-from", quality, "--memory", "1MiB", "--output", output, code=1)
     assert "comes closest" in error_line(done) and len(json.loads(output.read_text())["variants"]) == 2
+
+
+def test_a_scheme_for_each_layer(octet, tmp_path):
+    small = pathlib.Path(__file__).resolve().parents[1] / "golden/models/llama31"  # two layers
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(f"In the year {1900 + i} the river rose by {i} feet." for i in range(80)))
+    recipe = tmp_path / "recipe.json"
+    done = octet("advise", small, *SMALL, "--quality", "kl<0.001", "--data", text, "--no-check", "--recipe", recipe, "--json")
+    advice = json.loads(done.stdout)
+    assert advice["by_layer"].startswith(("plan by layer: ", "no plan by layer "))  # by what is faster just now
+    for variant in advice["variants"]:
+        if variant["scheme"] == "by layer":
+            assert variant["measured"]["kl"] < 0.001 and variant["meets"]
+    octet("quantize", small, "--recipe", recipe, "-o", tmp_path / "out")
 
 
 @pytest.mark.parametrize("args, code, expected", [

@@ -17,6 +17,7 @@ namespace {
 struct Args {
   std::vector<std::string> results;
   std::string output, svg, csv, shape;
+  bool plain = false;
 };
 
 ModelShape shape_of_config(const ModelConfig& c) {
@@ -62,7 +63,7 @@ std::string command_line(const Args& args) {
   option("--svg", args.svg);
   option("--csv", args.csv);
   option("--shape", args.shape);
-  return text;
+  return args.plain ? text + " --static" : text;
 }
 
 Status make_folder(const std::string& path) {
@@ -97,8 +98,9 @@ Status run_report(const Args& args) {
         "profile "
         "and octet eval compare write with --output");
   }
-  OCTET_RETURN_IF_ERROR(
-      write_text_file(args.output, render_html(study_page(study, results, command_line(args)))));
+  ReportPage page = study_page(study, results, command_line(args));
+  page.interactive = !args.plain;
+  OCTET_RETURN_IF_ERROR(write_text_file(args.output, render_html(page)));
   OCTET_RETURN_IF_ERROR(write_files(args, study));
   for (const MissingPart& part : study.missing)
     log_info("report: left out: " + part.what + "; it is made by: " + part.command);
@@ -124,6 +126,8 @@ void add_report(CLI::App& app, Action& action) {
   command->add_option("-o,--output", args->output, "the page, one HTML file")->required();
   command->add_option("--svg", args->svg, "also write each picture as an SVG file into this folder");
   command->add_option("--csv", args->csv, "also write each table as a CSV file into this folder");
+  command->add_flag("--static", args->plain,
+                    "pictures that are drawn already, in a small page without a script");
   command->add_option(
       "--shape", args->shape,
       "for the limits: a known model, or a folder with a config.json (default: by the models' names)");

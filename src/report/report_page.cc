@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "report/plotly.h"
 
 namespace octet {
@@ -21,7 +22,7 @@ figure { margin: 2rem 0; }
 figcaption, caption, summary { text-align: left; font-weight: 600; padding-bottom: .4rem; caption-side: top; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .3rem .55rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.words { text-align: left; white-space: normal; min-width: 14rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-top: 1px solid var(--line); padding-top: 1.2rem; }
@@ -78,8 +79,9 @@ std::string script_json(const ordered_json& json) {
   return out;
 }
 
-void append_table(std::string& html, const ReportTable& table) {
-  const bool folded = table.rows.size() > kLongTable;
+// Without a script that opens it on paper nothing is folded.
+void append_table(std::string& html, const ReportTable& table, bool interactive) {
+  const bool folded = interactive && table.rows.size() > kLongTable;
   const std::string caption = escape_html(table.caption);
   if (folded) html += "<details><summary>" + caption + "</summary>\n";
   html += "<figure class=\"scroll\"><table>" + (folded ? "" : "<caption>" + caption + "</caption>") +
@@ -96,7 +98,12 @@ void append_table(std::string& html, const ReportTable& table) {
   if (folded) html += "</details>\n";
 }
 
-void append_chart(std::string& html, const ReportChart& chart, size_t index) {
+void append_chart(std::string& html, const ReportChart& chart, size_t index, bool interactive) {
+  if (!interactive) {
+    OCTET_CHECK(!chart.svg.empty()) << chart.caption;
+    html += "<figure class=\"scroll\">" + chart.svg + "</figure>\n";
+    return;
+  }
   const std::string id = chart.id.empty() ? "chart" + std::to_string(index) : chart.id;
   ordered_json layout = base_layout(chart.height);
   layout.update(chart.layout, /*merge_objects=*/true);
@@ -110,11 +117,11 @@ void append_chart(std::string& html, const ReportChart& chart, size_t index) {
           ", " + script_json(layout) + ", " + script_json(config) + ");</script>\n";
 }
 
-void append_section(std::string& html, const ReportSection& section, size_t& charts) {
+void append_section(std::string& html, const ReportSection& section, size_t& charts, bool interactive) {
   html += "<section><h2>" + escape_html(section.title) + "</h2>\n";
   for (const auto& paragraph : section.paragraphs) html += "<p>" + escape_html(paragraph) + "</p>\n";
-  for (const auto& chart : section.charts) append_chart(html, chart, ++charts);
-  for (const auto& table : section.tables) append_table(html, table);
+  for (const auto& chart : section.charts) append_chart(html, chart, ++charts, interactive);
+  for (const auto& table : section.tables) append_table(html, table, interactive);
   html += "</section>\n";
 }
 
@@ -173,20 +180,21 @@ std::string render_html(const ReportPage& page) {
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
       escape_html(page.title) + "</title>\n<style>" + kStyle + "</style>\n";
-  const bool draws = !page.charts.empty() ||
-                     std::ranges::any_of(page.sections, [](const auto& s) { return !s.charts.empty(); });
+  const bool draws = page.interactive &&
+                     (!page.charts.empty() ||
+                      std::ranges::any_of(page.sections, [](const auto& s) { return !s.charts.empty(); }));
   if (draws) html.append("<script>").append(plotly_js()).append("</script>\n");
   html += "</head><body>\n<h1>" + escape_html(page.title) + "</h1>\n";
   for (const auto& paragraph : page.paragraphs) html += "<p>" + escape_html(paragraph) + "</p>\n";
   for (const auto& table : page.tables) {
-    if (table.rows.size() <= kLongTable) append_table(html, table);
+    if (table.rows.size() <= kLongTable) append_table(html, table, page.interactive);
   }
-  for (size_t i = 0; i < page.charts.size(); ++i) append_chart(html, page.charts[i], i + 1);
+  for (size_t i = 0; i < page.charts.size(); ++i) append_chart(html, page.charts[i], i + 1, page.interactive);
   for (const auto& table : page.tables) {
-    if (table.rows.size() > kLongTable) append_table(html, table);
+    if (table.rows.size() > kLongTable) append_table(html, table, page.interactive);
   }
   size_t charts = page.charts.size();
-  for (const auto& section : page.sections) append_section(html, section, charts);
+  for (const auto& section : page.sections) append_section(html, section, charts, page.interactive);
   if (draws) html.append("<script>").append(kColourScript).append(kPrintScript).append("</script>\n");
   if (!page.command.empty()) {
     html += "<p>Made by</p>\n<pre>" + escape_html(page.command) + "</pre>\n";

@@ -1,5 +1,6 @@
 // A report as one HTML file: text, tables, and charts drawn by plotly.js as SVG. Everything is inside the
-// file; each chart can be saved as an SVG from its toolbar.
+// file; each chart can be saved as an SVG from its toolbar. A page that is not interactive has its charts as
+// they were drawn beforehand, and no script: some 5 MB less.
 #pragma once
 
 #include <string>
@@ -25,6 +26,7 @@ struct ReportChart {
   int height = 380;     // pixels
   int min_width = 0;    // pixels; on a narrower page the chart scrolls sideways
   std::string id = "";  // of its file, where it is saved
+  std::string svg;      // the same picture with its caption, for a page that is not interactive
 };
 
 // Below everything else of a page: a heading, and what belongs to it.
@@ -42,9 +44,11 @@ struct ReportPage {
   std::vector<ReportChart> charts;
   std::string command;  // that made the report
   std::vector<ReportSection> sections;
+  bool interactive = true;
 };
 
-// All texts are plain text; whatever they hold is shown, never interpreted.
+// All texts are plain text; whatever they hold is shown, never interpreted. Charts of a page that is not
+// interactive have their svg.
 std::string render_html(const ReportPage& page);
 
 // The table for spreadsheets: comma separated, quoted where needed (RFC 4180).

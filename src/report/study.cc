@@ -107,6 +107,7 @@ std::vector<SpeedCell> speed_cells(const Results& results, const ShapeOf& shape_
 
 void add_figure(Study& study, ReportSection& section, Figure figure) {
   section.charts.push_back(to_chart(figure));
+  section.charts.back().svg = to_svg(figure);
   study.figures.push_back(std::move(figure));
 }
 

@@ -28,6 +28,13 @@ def test_one_page_with_its_pictures_and_tables(octet, sweep, tmp_path):
     assert (tmp_path / "csv" / "throughput-2048-128.csv").read_text().splitlines()[4].startswith("int8-minmax,octet,4,360.0,,1.80x")
 
 
+def test_a_page_without_a_script(octet, sweep, tmp_path):
+    octet("report", sweep, "-o", tmp_path / "report.html", "--svg", tmp_path / "svg", "--static")
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page and page.count("<svg ") == 3 and len(page) < 100_000
+    assert all(picture.read_text() in page for picture in (tmp_path / "svg").iterdir())
+
+
 def test_a_folder_and_limits_from_a_profile_of_the_device(octet, sweep, tmp_path):
     profile = {"model": "smollm2-135m-instruct", "device": "a CPU",
                "ceilings": {"memory_bytes_s": 3e10, "half_flop_s": 4e11, "int8_flop_s": 9e11, "fp8_flop_s": 0},

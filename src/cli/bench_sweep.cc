@@ -13,6 +13,7 @@
 #include "bench/sweep.h"
 #include "cli/bench_commands.h"
 #include "cli/session.h"
+#include "cli/typed_command.h"
 #include "cli/version.h"
 
 namespace octet {
@@ -34,17 +35,6 @@ struct Variant {
     return row.value("asked_scheme", "") == scheme && row.value("asked_kv_dtype", "") == kv_dtype;
   }
 };
-
-// What measures these rows again, whatever their repeat.
-std::string command_line(const Args& args, const Variant& variant) {
-  const bool random = !args.model.random_weights.empty();
-  return fmt::format(
-      "octet bench sweep {}{} --schemes {} --kv-dtypes {} --workloads {} --max-batches {} --rates {}{}",
-      random ? "--random-weights " : "", random ? args.model.random_weights : args.model.model,
-      variant.scheme, variant.kv_dtype, fmt::join(args.workloads, ","),
-      fmt::join(args.sweep.max_batches, ","), fmt::join(args.sweep.rates, ","),
-      args.model.options.quantize_head ? " --quantize-head" : "");
-}
 
 std::vector<Variant> variants(const Args& args) {
   std::vector<Variant> all;
@@ -107,7 +97,7 @@ Status measure(Args args, const Variant& variant, int32_t repeat, const std::set
                                   {"kv_dtype", session.model->kv_name()},
                                   {"device", session.model->ops().info().device}};
     row.update(measured);
-    row.update({{"version", kVersion}, {"command", command_line(args, variant)}});
+    row.update({{"version", kVersion}, {"command", typed_command()}});
     return append_row(args.output, row);
   };
   return bench_sweep(*session.model, args.sweep, sweep_cells(args.sweep, repeat), done, on_row);

@@ -5,6 +5,7 @@
 #include "cli/advise.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "cli/typed_command.h"
 #include "cli/version.h"
 
 namespace {
@@ -19,6 +20,7 @@ std::string command_path(const CLI::App& app) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  octet::remember_command(argc, argv);
   CLI::App app("Octet: an inference server for large language models with 8-bit weights and activations",
                "octet");
   app.set_version_flag("--version", std::string("octet ") + octet::kVersion);

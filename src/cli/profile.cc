@@ -4,13 +4,13 @@
 #include <cstdio>
 #include <memory>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/profile_page.h"
 #include "cli/session.h"
+#include "cli/typed_command.h"
 #include "cli/version.h"
 #include "formats/file_output.h"
 
@@ -24,16 +24,6 @@ struct Args {
   std::string output, report, trace;
   bool json = false;
 };
-
-std::string command_line(const Args& args) {
-  const auto list = [](const auto& values) { return fmt::format("{}", fmt::join(values, ",")); };
-  std::string text = "octet profile " + (args.model.random_weights.empty()
-                                             ? args.model.model
-                                             : "--random-weights " + args.model.random_weights);
-  if (!args.schemes.empty()) text += " --schemes " + list(args.schemes);
-  return text + " --kv-dtypes " + list(args.kv_dtypes) + " --batches " + list(args.profile.batches) +
-         " --contexts " + list(args.profile.contexts) + " --prefill " + list(args.profile.prompts);
-}
 
 Result<ProfileReport> measure(const Args& args) {
   ModelOptions options = args.model.options;
@@ -62,8 +52,7 @@ Result<ProfileReport> measure(const Args& args) {
 int run(const Args& args) {
   const auto report = measure(args);
   if (!report.ok()) return fail(report.status());
-  nlohmann::ordered_json result = {
-      {"kind", "profile"}, {"version", kVersion}, {"command", command_line(args)}};
+  nlohmann::ordered_json result = {{"kind", "profile"}, {"version", kVersion}, {"command", typed_command()}};
   result.update(to_json(*report));
   const std::string json = result.dump(2);
   std::printf("%s\n", args.json ? json.c_str() : profile_table(*report).c_str());
@@ -72,7 +61,7 @@ int run(const Args& args) {
   };
   for (const Status& status :
        {write(args.output, [&] { return json + "\n"; }),
-        write(args.report, [&] { return render_html(profile_page(*report, command_line(args))); }),
+        write(args.report, [&] { return render_html(profile_page(*report, typed_command())); }),
         write(args.trace, [&] { return to_trace_events(*report).dump() + "\n"; })}) {
     if (!status.ok()) return fail(status);
   }
@@ -86,6 +75,9 @@ void add_profile(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand(
       "profile", "Where a step's time goes: each kind of op by batch size and context length");
   add_model_options(*command, args->model, ModelOptionSet::kWithoutVariant);
+  for (const char* option : {"--max-context", "--no-prefix-cache", "--seed"}) {
+    command->remove_option(command->get_option(option));  // steps are driven by hand, with contexts as asked
+  }
   const auto list = [&](const char* name, auto& values, const char* help) {
     command->add_option(name, values, help)->delimiter(',')->capture_default_str();
   };

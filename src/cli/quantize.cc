@@ -10,6 +10,7 @@
 #include "cli/calibration_options.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "cli/typed_command.h"
 #include "formats/file_output.h"
 #include "quantize/calibration_report.h"
 #include "quantize/calibration_text.h"
@@ -95,10 +96,9 @@ Result<QuantizeReport> quantize(Args& args) {
   log_info("calibration: " + calibration_summary(calibration) + "; details in " + args.output +
            "/calibration.json");
   if (args.report.empty()) return report;
-  const std::string command = "octet quantize " + args.model.model + " --scheme " + args.options.scheme;
-  OCTET_RETURN_IF_ERROR(write_text_file(
-      args.report,
-      render_html(calibration_page(calibration, checkpoint->config.name, args.options.scheme, command))));
+  OCTET_RETURN_IF_ERROR(
+      write_text_file(args.report, render_html(calibration_page(calibration, checkpoint->config.name,
+                                                                args.options.scheme, typed_command()))));
   return report;
 }
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/session.h"
+#include "cli/typed_command.h"
 #include "formats/file_output.h"
 #include "formats/random_weights.h"
 #include "report/study.h"
@@ -53,19 +54,6 @@ Result<ShapeOf> shapes(const Args& args) {
   });
 }
 
-std::string command_line(const Args& args) {
-  std::string text = "octet report";
-  for (const auto& path : args.results) text += " " + path;
-  const auto option = [&](const char* name, const std::string& value) {
-    if (!value.empty()) text += std::string(" ") + name + " " + value;
-  };
-  option("-o", args.output);
-  option("--svg", args.svg);
-  option("--csv", args.csv);
-  option("--shape", args.shape);
-  return args.plain ? text + " --static" : text;
-}
-
 Status make_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -98,7 +86,7 @@ Status run_report(const Args& args) {
         "profile "
         "and octet eval compare write with --output");
   }
-  ReportPage page = study_page(study, results, command_line(args));
+  ReportPage page = study_page(study, results, typed_command());
   page.interactive = !args.plain;
   OCTET_RETURN_IF_ERROR(write_text_file(args.output, render_html(page)));
   OCTET_RETURN_IF_ERROR(write_files(args, study));

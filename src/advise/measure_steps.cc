@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/median.h"
 #include "bench/step_driver.h"
 
 namespace octet {
@@ -54,11 +55,6 @@ std::vector<std::vector<Chunk>> steps_to_time(const Model& model, const MeasureO
     steps.push_back({{options.input_len - chunk, chunk}});
   }
   return steps;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "base/median.h"
 #include "bench/fixed_batch.h"
 #include "model/llama.h"
 #include "model/model_sizes.h"
@@ -154,8 +155,7 @@ Result<double> KernelBench::time(const ForwardBatch& batch, const Op& op) {
     OCTET_ASSIGN_OR_RETURN(const double s, seconds(runs));
     all.push_back(s * 1e6 / runs / ahead);
   }
-  std::ranges::nth_element(all, all.begin() + all.size() / 2);
-  return all[all.size() / 2];
+  return median(std::move(all));
 }
 
 // Rows of a matrix, once read and once written.
@@ -349,11 +349,10 @@ Status KernelBench::measure_sampling(int32_t n) {
       if (repeat >= 0)
         all.push_back(std::chrono::duration<double>(Clock::now() - start).count() * 1e6 / calls);
     }
-    std::ranges::nth_element(all, all.begin() + all.size() / 2);
     add({.op = greedy ? "sample greedy" : "sample top-k 50, top-p 0.9",
          .shape = std::to_string(logits.cols),
          .rows = n,
-         .us = all[all.size() / 2],
+         .us = median(std::move(all)),
          .bytes = bytes});
   }
   return {};
@@ -385,6 +384,7 @@ Result<KernelReport> bench_kernels(std::shared_ptr<Checkpoint> checkpoint, std::
   if (!positive(options.tokens) || !positive(options.batches) || !positive(options.contexts) ||
       !positive(options.prompts) || options.repeats < 1)
     return invalid_argument("--tokens, --batches, --contexts, --prompts and --repeats must be at least 1");
+  if (!(options.seconds > 0)) return invalid_argument("--seconds must be more than 0");
   if (const int32_t own = checkpoint->config.max_context;
       std::max(most(options.contexts), most(options.prompts)) > own)
     return invalid_argument("--contexts and --prompts: the model was made for " + std::to_string(own) +

@@ -2,19 +2,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/median.h"
 #include "bench/offline.h"
 #include "bench/step_driver.h"
 
 namespace octet {
-namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-}  // namespace
-
 Result<LatencyResult> bench_latency(Model& model, const LatencyOptions& options) {
   const int32_t largest = *std::max_element(options.decode_batches.begin(), options.decode_batches.end());
   const int32_t length = std::max(options.prefill, options.context + options.decode_steps);

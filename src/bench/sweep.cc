@@ -8,18 +8,13 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/median.h"
 
 namespace octet {
 namespace {
 
 // Long enough for every kernel, graph and page to have been touched once.
 constexpr int32_t kWarmUpOutput = 16, kWarmUpTokens = 1 << 16;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 Result<ThroughputResult> run(Model& model, const ThroughputOptions& run, int32_t max_batch) {
   EngineOptions options;
@@ -51,8 +46,9 @@ Result<Workload> parse_workload(const std::string& text) {
 }
 
 std::string SweepCell::key() const {
-  return fmt::format("{}/{} batch {} rate {} repeat {}", workload.input_len, workload.output_len, max_batch,
-                     rate, repeat);
+  const int32_t n = workload.requests_per_sequence;
+  return fmt::format("{}/{}{} batch {} rate {} repeat {}", workload.input_len, workload.output_len,
+                     n > 0 ? "x" + std::to_string(n) : "", max_batch, rate, repeat);
 }
 
 std::vector<SweepCell> sweep_cells(const SweepOptions& options, int32_t repeat) {

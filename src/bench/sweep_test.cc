@@ -8,6 +8,7 @@ namespace {
 TEST(Sweep, ReadsWorkloads) {
   EXPECT_EQ(*parse_workload("2048/128"), (Workload{2048, 128}));
   EXPECT_EQ(*parse_workload("128/2048x3"), (Workload{128, 2048, 3}));
+  EXPECT_NE((SweepCell{{128, 2048, 3}, 4}).key(), (SweepCell{{128, 2048, 2}, 4}).key());
   for (const char* text :
        {"", "5", "5/", "/5", "0/5", "5/0", "-1/5", "5/5/5", "5/5x", "5/5x0", "5/5x2x", "99999999999/1"}) {
     const auto workload = parse_workload(text);

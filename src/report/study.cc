@@ -6,16 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "base/median.h"
 #include "report/study_parts.h"
 
 namespace octet {
 namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 auto order_of(const SpeedRow& r) {
   return std::tuple(r.engine != "octet", r.engine, r.device, r.model, !is_half(r.scheme), r.scheme,

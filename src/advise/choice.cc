@@ -33,7 +33,7 @@ ServedWorkload with_batch(ServedWorkload workload, int32_t batch) {
   return workload;
 }
 
-// The scheme that breaks the quality bounds alone and is faster than the recommended one: how much looser
+// The schemes that break the quality bounds alone and are faster than the recommended one: how much looser
 // they would have to be.
 void look_at_looser_bounds(const std::vector<Variant>& variants, const ServedWorkload& workload,
                            const Requirements& requirements, double recommended_cost, WhatIf& found) {
@@ -41,10 +41,9 @@ void look_at_looser_bounds(const std::vector<Variant>& variants, const ServedWor
   Requirements loose = requirements;
   loose.bounds.clear();
   const auto ranked = rank(variants, workload, loose);
-  double best = recommended_cost;
   for (const Outcome& outcome : ranked) {  // fastest first
     const Variant& variant = variants[outcome.variant];
-    if (!outcome.why_not.empty() || outcome.cost >= best || !variant.quality) continue;
+    if (!outcome.why_not.empty() || outcome.cost >= recommended_cost || !variant.quality) continue;
     if (quality_used(requirements.bounds, *variant.quality) < 1) continue;
     std::string needs;
     for (const auto& bound : requirements.bounds) {
@@ -70,8 +69,8 @@ Outcome evaluate(const std::vector<Variant>& variants, size_t index, const Serve
   if (variant.quality) outcome.quality_used = quality_used(requirements.bounds, *variant.quality);
   const int64_t length = workload.requests.input_len + workload.requests.output_len;
   if (pages * variant.memory.page_size < length) {
-    outcome.why_not = fmt::format("needs {:.1f} MiB with a cache for one request",
-                                  mebibytes(fixed + length * variant.memory.kv_bytes_per_token));
+    outcome.memory = fixed + length * variant.memory.kv_bytes_per_token;
+    outcome.why_not = fmt::format("needs {:.1f} MiB with a cache for one request", mebibytes(outcome.memory));
     return outcome;
   }
   const auto served =
@@ -133,6 +132,8 @@ WhatIf what_if(const std::vector<Variant>& variants, const ServedWorkload& workl
   for (const double factor : {0.25, 4.0}) {
     ServedWorkload other = workload;
     other.requests.input_len = std::max(1, static_cast<int32_t>(workload.requests.input_len * factor));
+    if (other.max_context > 0 && other.requests.input_len + other.requests.output_len > other.max_context)
+      continue;  // the model cannot
     look(fmt::format("prompts of {} tokens", other.requests.input_len), other);
   }
   if (workload.requests.rate > 0) {

@@ -32,6 +32,7 @@ struct Requirements {
 struct ServedWorkload {
   ThroughputOptions requests;
   int32_t max_batch = 0;
+  int32_t max_context = 0;  // of the model; 0: any
 };
 
 struct Outcome {

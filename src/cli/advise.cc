@@ -50,8 +50,9 @@ void add_advise(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("advise", "Measure the schemes here and say which to use, and why");
   auto args = std::make_shared<AdviseArgs>();
   add_model_options(*command, args->model, ModelOptionSet::kWithoutVariant);
-  for (const char* option : {"--kv-memory", "--max-context"}) {
-    command->remove_option(command->get_option(option));  // they follow from the workload
+  for (const char* option : {"--kv-memory", "--max-context", "--no-prefix-cache"}) {
+    command->remove_option(
+        command->get_option(option));  // they follow from the workload, which shares nothing
   }
   command->add_option("--workload", args->workload, "tokens of a prompt / of an answer")
       ->capture_default_str();

@@ -10,6 +10,7 @@
 
 #include "advise/measure_steps.h"
 #include "base/log.h"
+#include "bench/sweep.h"
 #include "cli/advise.h"
 #include "cli/advise_quality.h"
 #include "cli/calibration_options.h"
@@ -29,17 +30,16 @@ struct FolderRemover {
   }
 };
 
-Result<ServedWorkload> parse_workload(const AdviseArgs& args) {
+Result<ServedWorkload> served_workload(const AdviseArgs& args) {
   ServedWorkload workload;
   ThroughputOptions& r = workload.requests;
-  const char* end = args.workload.data() + args.workload.size();
-  const auto input = std::from_chars(args.workload.data(), end, r.input_len);
-  const bool slash = input.ec == std::errc() && input.ptr != end && *input.ptr == '/';
-  const auto output = slash ? std::from_chars(input.ptr + 1, end, r.output_len) : input;
-  if (!slash || output.ec != std::errc() || output.ptr != end || r.input_len < 1 || r.output_len < 1) {
-    return invalid_argument("--workload '" + args.workload +
-                            "': expected tokens of a prompt and of an answer, such as 2048/128");
+  auto lengths = parse_workload(args.workload);
+  if (!lengths.ok()) return lengths.status().with_context("--workload");
+  if (lengths->requests_per_sequence > 0) {
+    return invalid_argument("--workload '" + args.workload + "': --requests says how many, not xN");
   }
+  r.input_len = lengths->input_len;
+  r.output_len = lengths->output_len;
   if (args.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
   if (args.rate < 0 || !std::isfinite(args.rate)) return invalid_argument("--rate must not be negative");
   if (args.requests < 0) return invalid_argument("--requests must not be negative");
@@ -145,7 +145,7 @@ Result<int64_t> cache_bytes(ModelArgs& load, const AdviseArgs& args, const Throu
 }
 
 Status read_requirements(const AdviseArgs& args, Advice& advice) {
-  OCTET_ASSIGN_OR_RETURN(advice.workload, parse_workload(args));
+  OCTET_ASSIGN_OR_RETURN(advice.workload, served_workload(args));
   OCTET_ASSIGN_OR_RETURN(advice.requirements.bounds, parse_quality(args.quality));
   OCTET_ASSIGN_OR_RETURN(advice.requirements.ttft_ms, parse_milliseconds(args.ttft));
   if (!args.memory.empty()) {
@@ -159,6 +159,14 @@ Status read_requirements(const AdviseArgs& args, Advice& advice) {
     }
     if (!value.empty() && !fs::exists(value))
       return not_found(std::string(option) + " " + value + ": not there");
+  }
+  if (!args.quality_from.empty() && args.kv_dtypes.size() > 1) {
+    return invalid_argument(
+        "--quality-from: its rows are of one KV cache; give one of --kv-dtypes, or measure with --data");
+  }
+  if (const ModelOptions& o = args.model.options;
+      !args.recipe.empty() && !(o.exclude.empty() && o.overrides.empty())) {
+    return invalid_argument("--recipe: a recipe cannot say what --exclude and --override do; leave them out");
   }
   return {};
 }
@@ -197,6 +205,7 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
   OCTET_RETURN_IF_ERROR(read_requirements(args, advice));
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
   advice.model = checkpoint->config.name;
+  advice.workload.max_context = checkpoint->config.max_context;
   const auto& requests = advice.workload.requests;
   if (requests.input_len + requests.output_len > checkpoint->config.max_context) {
     return invalid_argument(fmt::format("--workload {}: the model was made for {} tokens at most",

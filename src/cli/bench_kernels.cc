@@ -1,6 +1,5 @@
 // `octet bench kernels`: the ops of a model one by one.
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include "bench/kernels.h"
 #include "cli/bench_commands.h"
 #include "cli/session.h"
+#include "formats/file_output.h"
 
 namespace octet {
 namespace {
@@ -32,8 +32,9 @@ int run(const Args& args) {
   if (!report.ok()) return fail(report.status());
   const auto json = to_json(*report);
   std::printf("%s\n", args.json ? json.dump(2).c_str() : kernel_table(*report).c_str());
-  if (!args.output.empty() && !(std::ofstream(args.output) << json.dump(2) << "\n"))
-    return fail(invalid_argument(args.output + ": cannot write the file"));
+  if (!args.output.empty()) {
+    if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
+  }
   return 0;
 }
 

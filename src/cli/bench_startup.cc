@@ -18,6 +18,7 @@
 #include "bench/startup.h"
 #include "cli/bench_commands.h"
 #include "cli/session.h"
+#include "formats/file_output.h"
 
 namespace octet {
 namespace {
@@ -208,8 +209,9 @@ int run(const Args& args) {
   if (!report.ok()) return fail(report.status());
   const auto json = to_json(*report);
   std::printf("%s\n", args.json ? json.dump(2).c_str() : startup_table(*report).c_str());
-  if (!args.output.empty() && !(std::ofstream(args.output) << json.dump(2) << "\n"))
-    return fail(invalid_argument(args.output + ": cannot write the file"));
+  if (!args.output.empty()) {
+    if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
+  }
   return 0;
 }
 

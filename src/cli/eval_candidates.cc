@@ -89,6 +89,7 @@ Result<std::string> CandidateMaker::folder_of(const Candidate& candidate) {
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
   const fs::path root = fs::temp_directory_path(ignored);
   temporary_ = (root / fmt::format("octet-compare-{}-{}", getpid(), candidate.name)).string();
+  fs::remove_all(temporary_, ignored);  // of another process that was killed
   return temporary_;
 }
 
@@ -116,7 +117,7 @@ Status CandidateMaker::make(const Candidate& candidate, const std::string& folde
 Result<ModelArgs> CandidateMaker::prepare(const Candidate& candidate) {
   if (!candidate.calibrated) return candidate.model;
   OCTET_ASSIGN_OR_RETURN(const std::string folder, folder_of(candidate));
-  if (fs::exists(fs::path(folder) / "config.json")) {
+  if (!folder_.empty() && fs::exists(fs::path(folder) / "config.json")) {
     log_info(candidate.name + ": from " + folder);
   } else {
     OCTET_RETURN_IF_ERROR(make(candidate, folder));

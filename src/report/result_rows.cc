@@ -232,7 +232,7 @@ Status add_quality(const json& whole, const std::string& file, Results& results)
     for (const auto& [name, value] : rows[i].items()) {
       if (!value.is_object() || !value.contains("acc")) continue;
       ResultFields task(value, f.where() + ": " + name);
-      q.accuracy[name] = *measured(task, "acc", "acc_error");
+      q.accuracy[name] = {task.number("acc"), task.number_if("acc_error").value_or(0)};
       OCTET_RETURN_IF_ERROR(task.status());
     }
     results.qualities.push_back(std::move(q));

@@ -116,6 +116,8 @@ Status read_result(const std::string& file, const std::string& text, Results& re
     const auto end = text.begin() + static_cast<int64_t>(std::min(error.byte, text.size()));
     return corrupt(file + ":" + std::to_string(1 + std::count(text.begin(), end, '\n')) +
                    ": this is no JSON; the file may have been cut short: write it again");
+  } catch (const json::exception&) {
+    return corrupt(file + ": a number in it is too large to be read; write the file again");
   }
   if (whole.is_object()) return add_object(whole, file, results);
   if (!whole.is_array() || whole.empty()) return unsupported(file + " is no result that a report shows");

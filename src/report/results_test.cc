@@ -73,6 +73,9 @@ TEST(Results, AccuraciesThatStandApartBelongToTheFirstModel) {
   const char* broken =
       R"({"model": "m", "rows": [{"scheme": "fp8", "kl": 1}], "mmlu": {"rows": [{"scheme": "fp8"}]}})";
   EXPECT_TRUE(holds(error_of("q.json", broken), "q.json: mmlu: rows[0]: acc is missing"));
+  EXPECT_TRUE(
+      holds(error_of("q.json", R"({"model":"m","rows":[{"scheme":"fp8","kl":1,"mmlu":{"acc":null}}]})"),
+            "acc is missing"));
 }
 
 TEST(Results, AnotherEnginesFigures) {
@@ -105,6 +108,7 @@ TEST(Results, ABrokenLineIsNamed) {
   EXPECT_TRUE(holds(error, "sweep.jsonl:15: broken line")) << error;
   EXPECT_TRUE(holds(error_of("q.json", "{\n\"model\": \"x\",\n\"rows\": [\n"), "q.json:4: "));
   EXPECT_TRUE(holds(error_of("x.json", " \n"), "x.json: the file is empty"));
+  EXPECT_TRUE(holds(error_of("x.json", "{\"a\":\n 1e999}"), "x.json: a number in it is too large"));
 }
 
 TEST(Results, AFieldOfAnotherVersionIsNamed) {

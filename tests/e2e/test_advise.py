@@ -73,6 +73,9 @@ def test_a_scheme_for_each_layer(octet, tmp_path):
     (["--data", "no.txt"], 2, "--quality"),
     (["--quality", "kl<1", "--data", "no.txt"], 1, "no.txt"),
     (["--max-batch", "0"], 2, "--max-batch"),
+    (["--workload", "32/8x2"], 2, "--requests says how many"),
+    (["--recipe", "r.json", "--exclude", "mlp"], 2, "--recipe"),
+    (["--no-prefix-cache"], 2, "--no-prefix-cache"),
 ])
 def test_bad_input(octet, model, args, code, expected):
     assert expected in error_line(octet("advise", model, *args, code=code))

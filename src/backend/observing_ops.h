@@ -34,6 +34,9 @@ class ObservingOps : public Ops {
   Result<std::vector<double>> take_marks() override { return inner_.take_marks(); }
   size_t scratch_bytes(const OpsLimits& limits) const override { return inner_.scratch_bytes(limits); }
   Status reserve(const OpsLimits& limits) override { return inner_.reserve(limits); }
+  Status check_attention(const AttentionSpec& spec, const KvQuant& quant, int32_t page_size) const override {
+    return inner_.check_attention(spec, quant, page_size);
+  }
   Result<std::unique_ptr<PackedLinear>> pack(const LinearWeights& weights) override {
     return inner_.pack(weights);
   }

@@ -12,17 +12,11 @@
 namespace octet {
 namespace {
 
-constexpr char kConfig[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 211,
-  "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4,
-  "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
-})";
 constexpr char kH100[] = "NVIDIA H100 80GB HBM3, CUDA device 0";
 
 Result<KernelReport> measure(const KernelBenchOptions& options) {
   testing::TempFolder folder;
-  folder.write("config.json", kConfig);
+  folder.write("config.json", testing::small_llama_config(6, 256));
   auto checkpoint = Checkpoint::random(folder.path());
   auto ops = make_cpu_ops({.n_threads = 1});
   EXPECT_TRUE(checkpoint.ok() && ops.ok());

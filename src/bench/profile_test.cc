@@ -14,16 +14,9 @@
 namespace octet {
 namespace {
 
-constexpr char kConfig[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 211,
-  "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
-  "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
-})";
-
 std::shared_ptr<Checkpoint> random_checkpoint() {
   testing::TempFolder folder;
-  folder.write("config.json", kConfig);
+  folder.write("config.json", testing::small_llama_config(3, 128));
   auto checkpoint = Checkpoint::random(folder.path());
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   return *checkpoint;

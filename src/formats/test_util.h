@@ -122,6 +122,16 @@ inline ModelConfig tiny_config(const std::string& architecture = "llama") {
   return config;
 }
 
+// config.json of a small Llama, for random weights.
+inline std::string small_llama_config(int layers, int positions) {
+  return R"({
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 211,
+    "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+    "num_hidden_layers": )" +
+         std::to_string(layers) + R"(, "max_position_embeddings": )" + std::to_string(positions) + "}";
+}
+
 // A folder with the model in random 16-bit weights, written by this project's writer.
 void write_tiny_model(const TempFolder& folder, const ModelConfig& config);
 // The same with int8 or fp8 weights per channel in every block, scales of bf16.

@@ -4,7 +4,8 @@
 // A kernel lets the next one start before it waits itself, so a line of kernels stands ready behind the one
 // that runs. That is safe since each of them waits, and one that waited for a kernel has all the results of
 // those before it too. What a kernel reads before its wait must therefore be written by no kernel of the
-// step.
+// step. (Decode attention reads the older tokens of the cache: a page is shared from the step after the one
+// that filled it.)
 #pragma once
 
 #include <utility>
@@ -22,7 +23,8 @@ __device__ __forceinline__ void wait_for_previous_kernel() {
 __device__ __forceinline__ void prefetch_l1(const void* p) {
   asm volatile("prefetch.global.L1 [%0];" ::"l"(p));
 }
-// The next kernel may start. Called first, by every block.
+// The next kernel may start, once every block has called this (one thread is enough) or ended. Called before
+// the wait: first, or after what a block fetches early.
 __device__ __forceinline__ void let_next_kernel_start() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }

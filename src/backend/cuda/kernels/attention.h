@@ -5,9 +5,9 @@
 // decodes are found on the device, so that a captured graph serves any lengths: its grids depend on n_seqs
 // alone.
 //
-//   plan.n_tiles = plan_prefill(batch, spec, batch_invariant, tiles, &plan.has_decodes);  // once a step,
-//   tiles then uploaded to plan.tiles attention(q, batch_view, spec, kv, plan, out, workspace, stream); //
-//   each layer
+//   once a step:  plan.n_tiles = plan_prefill(batch, spec, batch_invariant, tiles, &plan.has_decodes);
+//                 then `tiles` is copied to plan.tiles
+//   each layer:   attention(q, batch_view, spec, kv, plan, out, workspace, stream);
 //
 // The result is rounded to bf16, the type of the residual stream, whatever form `out` has, and then encoded:
 // a quantized result is the encoding of the 16-bit one.

@@ -105,7 +105,7 @@ TEST_F(GemmPlansFile, WhatDoesNotFitIsRefusedWithItsLine) {
                                    {"octet gemm plans 3\nsome GPU\nbatch invariant\n", ":3:"},
                                    {head + "int8 64 64 8 1.0 stream 64x8 stages 4 split 1\nint8 64", ":5:"},
                                    {head + "int3 64 64 8 1.0 stream 64x8 stages 4 split 1\n", ":4:"},
-                                   {head + "int8 64 64 9 1.0 64x8 stages 4 split 1\n", ":4:"},
+                                   {head + "int8 64 64 9 1.0 stream 64x8 stages 4 split 1\n", ":4:"},
                                    {head + "int8 64 64 8 1.0 stream 64x8 stages 99 split 1\n", ":4:"}}) {
     write(text);
     const Status status = plans.load(path_, "some GPU");

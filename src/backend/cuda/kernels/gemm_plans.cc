@@ -102,7 +102,8 @@ Status GemmPlans::save(const std::string& path, const std::string& device) const
   file.close();
   if (!file || std::rename(beside.c_str(), path.c_str()) != 0) {
     std::remove(beside.c_str());
-    return invalid_argument(path + ": the plans cannot be written there; give another file, or none");
+    return invalid_argument(path +
+                            ": the plans cannot be written there; give another file, or --kernel-plans off");
   }
   return {};
 }

@@ -1,9 +1,8 @@
 // Many tokens: tiles of 128 tokens x kColumns rows of the weight; the CTAs of a cluster stand two along m and
 // kAcross (1 or 2) along n.
 //
-//   bound   by the tensor cores; a tile brings 128 / kAcross + kColumns / 2 rows of 128 bytes from L2 for
-//   each
-//           128 bytes of k
+//   bound   by the tensor cores; for each 128 bytes of k a tile brings 128 / kAcross + kColumns / 2 rows of
+//           them from L2
 //
 // Persistent. One thread brings both operands through a ring of stages. CTAs beside each other along m share
 // their weights, those beside each other along n their tokens: each brings half and sends it to both, for

@@ -40,6 +40,8 @@ int64_t row_bytes(const GemmShape& s) {
 
 Status check(cudaError_t error, const std::string& what) {
   if (error == cudaSuccess) return {};
+  cudaGetLastError();  // the caller goes on without timings; what broke the device is told by the next call
+                       // too
   return resource_exhausted("cuda: timing of " + what + ": " + cudaGetErrorString(error));
 }
 

@@ -3,6 +3,7 @@
 // alone.
 //
 //   octet_step_time_check [SCHEME=int8-minmax] [KV=bf16] [CONTEXT=1024] [BATCH]...
+//   OCTET_NO_REPLAY set: steps are launched op by op
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -103,15 +103,18 @@ TEST_F(Streaming, ASlowReaderLosesNothing) {
   engine_options_.max_context = 100'000;
   TestClient client(port(), 4096);
   client.send_request("POST", "/v1/completions", R"({"prompt":"x","n":16,"max_tokens":4000,"stream":true})");
-  ASSERT_TRUE(eventually([&] { return engine_->open_requests() == 0; }));
-  std::this_thread::sleep_for(milliseconds(50));
+  // All tokens have reached the connection before the first of them is read.
+  ASSERT_TRUE(eventually([&] {
+    return get("/metrics").body.find("vllm:request_generation_tokens_count{model_name=\"fake\"} 16") !=
+           std::string::npos;
+  }));
   const Answer answer = client.read_answer();
   ASSERT_TRUE(answer.done());
   size_t n = 0;
   const auto events = answer.events();
   for (const Json& event : events) n += event["choices"][0]["text"].get<std::string>().size();
   EXPECT_EQ(n, 64'000u);
-  EXPECT_LT(events.size(), 63'000u);  // what came while it did not read is one chunk
+  EXPECT_LT(events.size(), 10'000u);  // what came after the system's buffers were full is in few chunks
   EXPECT_EQ(events.back()["choices"][0]["finish_reason"], "length");
 }
 

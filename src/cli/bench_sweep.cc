@@ -139,6 +139,7 @@ int run(Args args) {
         "--max-batches, --repeats and --requests-per-sequence must be at least 1, --rates 0"));
   }
   if (args.schemes.empty()) args.schemes = {"stored"};
+  if (auto status = check_variants(args.schemes, args.kv_dtypes); !status.ok()) return fail(status);
   auto rows = read_rows(args.output);
   if (!rows.ok()) return fail(rows.status());
   if (auto status = write_rows(args.output, *rows); !status.ok()) return fail(status);

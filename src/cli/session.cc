@@ -87,6 +87,16 @@ Result<int64_t> parse_size(const std::string& option, const std::string& text) {
   return invalid_argument(option + " '" + text + "': expected a size such as 512MiB or 2GiB");
 }
 
+Status check_variants(const std::vector<std::string>& schemes, const std::vector<std::string>& kv_dtypes) {
+  for (const auto& scheme : schemes) {
+    if (scheme != "stored") OCTET_RETURN_IF_ERROR(scheme_by_name(scheme).status().with_context("--schemes"));
+  }
+  for (const auto& kv : kv_dtypes) {
+    OCTET_RETURN_IF_ERROR(kv_quant_by_name(kv, QType::kBF16).status().with_context("--kv-dtypes"));
+  }
+  return {};
+}
+
 Result<std::shared_ptr<Checkpoint>> open_checkpoint(const ModelArgs& args) {
   if (!args.random_weights.empty()) return Checkpoint::random(args.random_weights);
   if (args.model.empty()) return invalid_argument("no model: give a path, or --random-weights NAME");

@@ -37,6 +37,8 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set = 
 
 // "512MiB", "2GiB", "1.5G", plain bytes. kInvalidArgument names the option.
 Result<int64_t> parse_size(const std::string& option, const std::string& text);
+// Whether there are such schemes ("stored" is one) and caches: told before anything is measured.
+Status check_variants(const std::vector<std::string>& schemes, const std::vector<std::string>& kv_dtypes);
 
 struct Session {
   std::shared_ptr<Checkpoint> checkpoint;

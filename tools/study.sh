@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# The whole study on one machine: speed by scheme, workload and max batch; time to first token at 4 requests a second; steps taken
-# apart; quality by scheme; and the report of it all.
+# The whole study on one machine: speed by scheme, workload and max batch; FP8 with static and dynamic scales at the largest batches;
+# time to first token at 4 requests a second; steps taken apart; quality by scheme; and the report of it all.
 #
-#   tools/study.sh OUT [cpu|cuda] [PART]...      parts, all by default and in this order: speed rate profile quality report
+#   tools/study.sh OUT [cpu|cuda] [PART]...      parts, all by default and in this order: speed static rate profile quality report
 #
 # cpu (the default): the shape of SmolLM2-135M, sizes for two cores. cuda: that of Llama-3.1-8B on a Hopper GPU with 80 GB.
 # Speed is measured on random weights of the shape, quality on a real model. OUT keeps each measurement as soon as it is there: what was
 # interrupted goes on with the same command, and parts and variants can be measured in calls of their own.
 #
 #   VARIANTS     SCHEME:KV..., a subset, such as "bf16:auto fp8:auto"
-#   BATCHES      max batches of the part speed, such as 1,16; RATE_BATCHES: of rate; WORKLOADS: of speed, INPUT/OUTPUTxREQUESTS a sequence
+#   BATCHES      max batches of the part speed, such as 1,16; RATE_BATCHES: of rate; STATIC_BATCHES: of static
+#   WORKLOADS    of speed, INPUT/OUTPUTxREQUESTS a sequence
+#   STEPS        of profile: BATCHES CONTEXTS PROMPTS, such as "1,16 128,1024 512"; what the memory has no room for is left out
 #   SHAPE        another shape, as --random-weights takes it
 #   MODEL, TEXT  of quality: a checkpoint (models/smollm2-135m-instruct.gguf) and a text (data/wikitext-2/wiki.test.raw)
 #   CALIBRATION  other text for the schemes that are calibrated (by default the model writes it)
 #   MMLU         a folder of MMLU; QUESTIONS of each subject (2)
 #   WINDOWS      of 1,024 tokens of TEXT (4)
-#   REPEATS      of each run of speed (1)
+#   REPEATS      of each run of speed and static (1)
 #   OCTET_BIN    the program (build/octet)
 # shellcheck disable=SC2317  # parts are called by name
 set -euo pipefail
@@ -26,23 +28,27 @@ out=$1
 machine=${2:-cpu}
 shift $(($# < 2 ? $# : 2))
 parts=("$@")
-[ $# -gt 0 ] || parts=(speed rate profile quality report)
+[ $# -gt 0 ] || parts=(speed static rate profile quality report)
 octet=${OCTET_BIN:-build/octet}
 
 case $machine in
   cpu)
     shape=${SHAPE:-smollm2-135m}
     read -ra variants <<<"${VARIANTS:-bf16:auto int8-minmax:auto int8-minmax:int8 fp8:auto fp8-static:auto}"
+    profiled=("${variants[@]}")
     workloads=256/32x2,32/256x2 batches=${BATCHES:-1,4,16}
+    static_kv=auto static_workloads=256/32x2,32/256x1 static_batches=${STATIC_BATCHES:-16}
     rated=256/32 rate_requests=32 rate_batches=${RATE_BATCHES:-1,4,16}
-    profile_batches=1,4,16 batch_context=256 profile_contexts=128,512,2048 context_batch=16
+    steps=${STEPS:-1,4,16 128,512,2048 128,512}
     ;;
   cuda)
     shape=${SHAPE:-llama-3.1-8b}
     read -ra variants <<<"${VARIANTS:-bf16:auto fp8:auto int8-minmax:auto fp8-static:auto fp8-static:fp8 int8-minmax:int8}"
+    read -ra profiled <<<"${VARIANTS:-bf16:auto fp8:auto int8-minmax:auto fp8-static:fp8 int8-minmax:int8}"
     workloads=2048/128x2,128/2048x1 batches=${BATCHES:-1,4,16,64,256}
+    static_kv=fp8 static_workloads=2048/128x1,128/256x1 static_batches=${STATIC_BATCHES:-64,256}
     rated=2048/128 rate_requests=96 rate_batches=${RATE_BATCHES:-16,64}
-    profile_batches=1,16,64,256 batch_context=1024 profile_contexts=128,1024,4096 context_batch=64
+    steps=${STEPS:-1,16,64,256 128,1024,2048,8192 512,2048,8192}
     ;;
   *)
     echo "study: '$machine': expected cpu or cuda" >&2
@@ -64,14 +70,18 @@ step() {
   fi
 }
 
-sweep() { # NAME SCHEME:KV WORKLOADS BATCHES RATE OUTPUT
-  step "$1-${2/:/-}" "$octet" bench sweep --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" --kv-dtypes "${2#*:}" \
+sweep() { # NAME SCHEMES:KV WORKLOADS BATCHES RATE OUTPUT
+  local name=${2/:/-}
+  step "$1-${name//,/-}" "$octet" bench sweep --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" --kv-dtypes "${2#*:}" \
     --workloads "$3" --max-batches "$4" --rates "$5" --repeats "${REPEATS:-1}" --output "$6"
 }
 
 speed() {
   for variant in "${variants[@]}"; do sweep speed "$variant" "${WORKLOADS:-$workloads}" "$batches" 0 "$out/speed.jsonl"; done
 }
+
+# Both with the same cache, in one sweep.
+static() { sweep static "fp8,fp8-static:$static_kv" "$static_workloads" "$static_batches" 0 "$out/static.jsonl"; }
 
 # As many requests at each max batch.
 rate() {
@@ -82,16 +92,14 @@ rate() {
   done
 }
 
-profile_steps() { # NAME SCHEME:KV BATCHES CONTEXTS
-  local name="profile-$1-${2/:/-}"
-  [ -s "$out/$name.json" ] || step "$name" "$octet" profile --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" \
-    --kv-dtypes "${2#*:}" --batches "$3" --contexts "$4" --prefill 512 --output "$out/$name.json"
-}
-
+# Loading takes most of the time on a GPU: a variant is loaded once for all its steps.
 profile() {
-  for variant in "${variants[@]}"; do
-    profile_steps batch "$variant" "$profile_batches" "$batch_context"
-    profile_steps context "$variant" "$context_batch" "$profile_contexts"
+  local batches contexts prompts name
+  read -r batches contexts prompts <<<"$steps"
+  for variant in "${profiled[@]}"; do
+    name="profile-${variant/:/-}"
+    [ -s "$out/$name.json" ] || step "$name" "$octet" profile --backend "$machine" --random-weights "$shape" --schemes "${variant%%:*}" \
+      --kv-dtypes "${variant#*:}" --batches "$batches" --contexts "$contexts" --prefill "$prompts" --repeats 3 --output "$out/$name.json"
   done
 }
 
@@ -109,7 +117,7 @@ quality() {
 
 report() {
   local results=()
-  for file in "$out"/{speed,rate}.jsonl "$out"/profile-*.json "$out/quality.json"; do
+  for file in "$out"/{speed,static,rate}.jsonl "$out"/profile-*.json "$out/quality.json"; do
     [ -s "$file" ] && results+=("$file")
   done
   [ "${#results[@]}" -gt 0 ] || { echo "study: $out has no results yet" >&2; failed=1; return; }
@@ -119,9 +127,9 @@ report() {
 
 for part in "${parts[@]}"; do
   case $part in
-    speed | rate | profile | quality | report) "$part" ;;
+    speed | static | rate | profile | quality | report) "$part" ;;
     *)
-      echo "study: no part '$part': expected speed, rate, profile, quality or report" >&2
+      echo "study: no part '$part': expected speed, static, rate, profile, quality or report" >&2
       exit 2
       ;;
   esac

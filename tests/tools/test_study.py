@@ -41,11 +41,12 @@ def study(tmp_path):
 def test_the_whole_study_and_then_what_is_missing(study, tmp_path):
     calls, _ = study("cpu", VARIANTS="bf16:auto int8-minmax:int8")
     names = [" ".join(call.split()[:2]) for call in calls]
-    assert [names.count(n) for n in ("bench sweep", "eval compare")] == [2 + 2 * 3, 1]
+    assert [names.count(n) for n in ("bench sweep", "eval compare")] == [2 + 1 + 2 * 3, 1]
     profiles = [call for call in calls if call.startswith("profile ")]
-    assert len(profiles) == 4 and any("--schemes int8-minmax --kv-dtypes int8" in call for call in profiles)
-    assert calls[-1].startswith("report ") and all(name in calls[-1] for name in ("speed.jsonl", "rate.jsonl", "quality.json", "profile-batch-bf16-auto.json"))
-    (tmp_path / "out/profile-batch-bf16-auto.json").unlink()
+    assert len(profiles) == 2 and "--schemes int8-minmax --kv-dtypes int8" in profiles[1]
+    assert calls[-1].startswith("report ") and all(
+        name in calls[-1] for name in ("speed.jsonl", "static.jsonl", "rate.jsonl", "quality.json", "profile-bf16-auto.json"))
+    (tmp_path / "out/profile-bf16-auto.json").unlink()
     again, _ = study("cpu", "profile", VARIANTS="bf16:auto int8-minmax:int8")
     assert len(again) == 1 and "--schemes bf16" in again[0]
 
@@ -55,6 +56,16 @@ def test_every_max_batch_gets_as_many_requests_at_a_rate(study):
     assert [call.split("--workloads ")[1].split(" --repeats")[0] for call in calls] == [
         "2048/128x6 --max-batches 16 --rates 4", "2048/128x2 --max-batches 64 --rates 4"]
     assert all("--backend cuda --random-weights llama-3.1-8b" in call for call in calls)
+
+
+def test_the_steps_and_static_scales_of_a_gpu_in_one_call(study):
+    calls, _ = study("cuda", "profile", "static")
+    variants = [call.split("--schemes ")[1].split(" --batches")[0] for call in calls[:5]]
+    assert variants == ["bf16 --kv-dtypes auto", "fp8 --kv-dtypes auto", "int8-minmax --kv-dtypes auto", "fp8-static --kv-dtypes fp8", "int8-minmax --kv-dtypes int8"]
+    assert all("--batches 1,16,64,256 --contexts 128,1024,2048,8192 --prefill 512,2048,8192" in call for call in calls[:5])
+    assert len(calls) == 6 and "--schemes fp8,fp8-static --kv-dtypes fp8" in calls[5] and "--max-batches 64,256 --rates 0" in calls[5]
+    calls, _ = study("cuda", "profile", VARIANTS="fp8:fp8", STEPS="1,2 30,40 50")
+    assert len(calls) == 1 and "--batches 1,2 --contexts 30,40 --prefill 50 " in calls[0]
 
 
 def test_what_fails_is_named_and_the_rest_is_measured(study):

@@ -36,16 +36,6 @@ constexpr std::pair<int64_t, int64_t> kShapes[] = {{6144, 4096}, {4096, 4096}, {
 
 }  // namespace
 
-KernelCeilings documented_ceilings(const std::string& device) {
-  KernelCeilings c;
-  if (is_h100(device)) {  // the best products measured on it, by whomever
-    c.fp8_flop_s = 1444e12;
-    c.int8_flop_s = 1579e12;
-    c.half_flop_s = 812e12;
-  }
-  return c;
-}
-
 LibraryFigure library_product(const std::string& device, QType type, int64_t m, int64_t n, int64_t k) {
   if (!is_h100(device)) return {};
   const auto find = [&](QType wanted) -> LibraryFigure {
@@ -58,12 +48,6 @@ LibraryFigure library_product(const std::string& device, QType type, int64_t m, 
   const LibraryFigure own = find(type);
   // Few tokens take as long in int8 as in fp8.
   return own.us == 0 && type == QType::kInt8 && m <= 256 ? find(QType::kFp8) : own;
-}
-
-double ceiling_share(const KernelCeilings& c, double flop_s, const KernelRow& row) {
-  const double memory = c.copy_bytes_s > 0 ? row.bytes / c.copy_bytes_s : 0;
-  const double products = flop_s > 0 ? row.flop / flop_s : 0;
-  return row.us > 0 ? std::max(memory, products) * 1e6 / row.us : 0;
 }
 
 }  // namespace octet

@@ -17,8 +17,9 @@ std::string number(double value, const char* format) {
 
 std::string kernel_table(const KernelReport& report) {
   std::string table = report.model + ", " + report.scheme + ", KV cache " + report.kv_dtype + ", on " +
-                      report.device + "; copies at " + number(report.ceilings.copy_bytes_s / 1e9, "%.0f") +
-                      " GB/s\n";
+                      report.device + "; memory at " +
+                      number(report.ceilings.rates.memory_bytes_s / 1e9, "%.0f") + " GB/s, products at the " +
+                      (report.ceilings.documented ? "documented" : "measured") + " rates\n";
   char line[192];
   std::snprintf(line, sizeof(line), "%-26s %-14s %6s %11s %9s %10s %7s  %s", "op", "shape", "rows", "us",
                 "GB/s", "GFLOP/s", "share", "library, us (stored, not measured now)");
@@ -42,14 +43,12 @@ nlohmann::ordered_json to_json(const KernelReport& report) {
     if (r.library_us > 0) row.update({{"library_us", r.library_us}, {"library", r.library}});
     rows.push_back(std::move(row));
   }
-  const KernelCeilings& c = report.ceilings;
-  nlohmann::ordered_json ceilings = {{"copy_bytes_s", c.copy_bytes_s}};
-  for (const auto& [name, rate] : {std::pair{"fp8_flop_s", c.fp8_flop_s},
-                                   {"int8_flop_s", c.int8_flop_s},
-                                   {"half_flop_s", c.half_flop_s}})
-    if (rate > 0) ceilings[name] = rate;
-  return {{"model", report.model},   {"scheme", report.scheme}, {"kv_dtype", report.kv_dtype},
-          {"device", report.device}, {"ceilings", ceilings},    {"rows", rows}};
+  return {{"model", report.model},
+          {"scheme", report.scheme},
+          {"kv_dtype", report.kv_dtype},
+          {"device", report.device},
+          {"ceilings", to_json(report.ceilings)},
+          {"rows", rows}};
 }
 
 }  // namespace octet

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "base/median.h"
 #include "bench/fixed_batch.h"
@@ -15,7 +14,6 @@ namespace {
 
 constexpr int32_t kLaunchesAhead = 16;                 // of one recorded step
 constexpr int64_t kColdParameters = int64_t{1} << 28;  // of the layers that are loaded: more than caches hold
-constexpr int64_t kCopyBytes = int64_t{1} << 28;
 
 using Clock = std::chrono::steady_clock;
 
@@ -32,7 +30,6 @@ class KernelBench {
 
  private:
   Status fill_activations();
-  Status measure_copy();
   // produce(QView) writes the group's input.
   Status measure_linear(const std::string& name, const QuantSlot& slot, const View& d,
                         const std::function<const LinearGroup&(size_t)>& group,
@@ -50,7 +47,8 @@ class KernelBench {
   // Microseconds of one run of `op`.
   Result<double> time(const ForwardBatch& batch, const Op& op);
   void add(KernelRow row, double flop_s = 0) {
-    row.share = ceiling_share(report_.ceilings, flop_s, row);
+    if (row.us > 0)
+      row.share = 1e6 * seconds_at(report_.ceilings.rates, flop_s, row.bytes, row.flop) / row.us;
     report_.rows.push_back(std::move(row));
   }
   const LayerWeights& layer(size_t i) const { return weights_.layers[i % weights_.layers.size()]; }
@@ -158,41 +156,12 @@ Result<double> KernelBench::time(const ForwardBatch& batch, const Op& op) {
   return median(std::move(all));
 }
 
-// Rows of a matrix, once read and once written.
-Status KernelBench::measure_copy() {
-  const View& x = act_.gate_up;
-  const auto row_bytes = static_cast<int64_t>(dtype_bytes(x.type, static_cast<size_t>(x.cols)));
-  const auto rows = static_cast<int32_t>(std::max<int64_t>(kCopyBytes / row_bytes, 1));
-  const auto bytes = static_cast<size_t>(rows * row_bytes);
-  OCTET_ASSIGN_OR_RETURN(const Buffer from, ops_->allocate(bytes));
-  OCTET_ASSIGN_OR_RETURN(const Buffer to, ops_->allocate(bytes));
-  OCTET_ASSIGN_OR_RETURN(const Buffer order, ops_->allocate(static_cast<size_t>(rows) * sizeof(int32_t)));
-  std::vector<int32_t> in_order(static_cast<size_t>(rows));
-  std::iota(in_order.begin(), in_order.end(), 0);
-  ops_->upload(order.data(), in_order.data(), in_order.size() * sizeof(int32_t));
-  const View source{from.data(), x.type, rows, x.cols, x.cols},
-      target{to.data(), x.type, rows, x.cols, x.cols};
-  OCTET_ASSIGN_OR_RETURN(const double us, time(batch_of(1, 1, 1), [&](const BatchView&, size_t) {
-                           ops_->gather_rows(source, order.as<int32_t>(), rows, target);
-                         }));
-  report_.ceilings.copy_bytes_s = 2.0 * static_cast<double>(bytes) / us * 1e6;
-  add({.op = "copy",
-       .shape = std::to_string(rows) + "x" + std::to_string(x.cols),
-       .rows = rows,
-       .us = us,
-       .bytes = 2.0 * static_cast<double>(bytes)});
-  return {};
-}
-
 Status KernelBench::measure_linear(const std::string& name, const QuantSlot& slot, const View& d,
                                    const std::function<const LinearGroup&(size_t)>& group,
                                    const std::function<void(const QView&)>& produce) {
   const LinearGroup& first = group(0);
   const QType type = first.parts.front().weight->scheme.input.type;
-  const KernelCeilings& c = report_.ceilings;
-  const double rate = type == QType::kFp8    ? c.fp8_flop_s
-                      : type == QType::kInt8 ? c.int8_flop_s
-                                             : c.half_flop_s;
+  const double rate = product_rate(report_.ceilings.rates, type);
   double weight_bytes = 0;
   for (const auto& part : first.parts) weight_bytes += static_cast<double>(part.weight->bytes);
   produce(input_of(first.parts.front(), slot, d.rows));
@@ -323,7 +292,7 @@ Status KernelBench::measure_prefill(int32_t tokens) {
        .bytes = tokens * kv_token_bytes() + activation_bytes(tokens, act_.q.cols) +
                 input_bytes(layer(0).o, tokens),
        .flop = 4.0 * pairs * a.n_heads * a.head_dim},
-      report_.ceilings.half_flop_s);
+      report_.ceilings.rates.half_flop_s);
   return {};
 }
 
@@ -362,8 +331,6 @@ Result<KernelReport> KernelBench::run(KernelReport report) {
   report_ = std::move(report);
   report_.kv_dtype = to_string(sizes_.kv);
   report_.device = ops_->info().device;
-  report_.ceilings = documented_ceilings(report_.device);
-  OCTET_RETURN_IF_ERROR(measure_copy());
   OCTET_RETURN_IF_ERROR(measure_products());
   for (const int32_t m : o_.tokens) OCTET_RETURN_IF_ERROR(measure_rows(m));
   for (const int32_t m : o_.tokens) OCTET_RETURN_IF_ERROR(measure_rope(m));
@@ -392,6 +359,7 @@ Result<KernelReport> bench_kernels(std::shared_ptr<Checkpoint> checkpoint, std::
   KernelReport report;
   report.model = checkpoint->config.name;
   report.scheme = model.scheme.empty() ? "stored" : model.scheme;
+  OCTET_ASSIGN_OR_RETURN(report.ceilings, measure_ceilings(*ops));
   KernelBench bench(std::move(ops), options);
   OCTET_RETURN_IF_ERROR(bench.load(*checkpoint, std::move(model)));
   return bench.run(std::move(report));

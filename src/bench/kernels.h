@@ -11,6 +11,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "bench/ceilings.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 
@@ -26,13 +27,6 @@ struct KernelBenchOptions {
   int32_t repeats = 3;                              // the median of these is reported
 };
 
-// What the rates are compared with. 0: unknown.
-struct KernelCeilings {
-  double copy_bytes_s = 0;                                  // measured in the same run
-  double fp8_flop_s = 0, int8_flop_s = 0, half_flop_s = 0;  // of products, as documented for the device
-};
-KernelCeilings documented_ceilings(const std::string& device);
-
 struct KernelRow {
   std::string op;     // "linear qkv", "attention decode", ...
   std::string shape;  // "6144x4096", "context 1024", ...
@@ -46,7 +40,7 @@ struct KernelRow {
 
 struct KernelReport {
   std::string model, scheme, kv_dtype, device;
-  KernelCeilings ceilings;
+  Ceilings ceilings;
   std::vector<KernelRow> rows;
 };
 
@@ -54,9 +48,6 @@ struct KernelReport {
 // kInvalidArgument for sizes that are not positive or larger than the model's context.
 Result<KernelReport> bench_kernels(std::shared_ptr<Checkpoint> checkpoint, std::unique_ptr<Ops> ops,
                                    ModelOptions model, const KernelBenchOptions& options);
-
-// The time at the ceilings over `us`; 0 where no ceiling is known.
-double ceiling_share(const KernelCeilings& ceilings, double flop_s, const KernelRow& row);
 
 // What a library takes for a product [m, k] x [n, k] of operands of this type, with its name; us 0: unknown.
 struct LibraryFigure {

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include "bench/fixed_batch.h"
 #include "bench/offline.h"
 
@@ -22,6 +24,10 @@ double since(Clock::time_point start) {
 
 int32_t most(const std::vector<int32_t>& values) {
   return values.empty() ? 1 : *std::ranges::max_element(values);
+}
+
+int64_t pages_of(int32_t sequences, int32_t tokens, int32_t page_size) {
+  return int64_t{sequences} * ((tokens + page_size - 1) / page_size);
 }
 
 class Profiler {
@@ -164,8 +170,51 @@ Result<StepProfile> Profiler::profile(const std::string& phase, int32_t batch, i
   StepProfile profile{.phase = phase, .batch = batch, .context = context, .tokens = batch * queries};
   profile.step_us = percentiles(step_us).p50;
   profile.host_us = percentiles(host_us).p50;
-  take_apart(records, report_.ceilings, report_.runs_ahead, profile);
+  take_apart(records, report_.ceilings.rates, report_.runs_ahead, profile);
   return profile;
+}
+
+// Of the KV cache: for the largest decode step that fits, whatever a server would leave to others.
+Result<int64_t> cache_bytes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& model,
+                            const ProfileOptions& options) {
+  ModelOptions whole = model;
+  whole.kv_bytes = int64_t{1} << 50;
+  OCTET_ASSIGN_OR_RETURN(const MemoryPlan plan, Model::plan(checkpoint, ops, whole));
+  const int64_t page_bytes = plan.page_size * plan.kv_bytes_per_token;
+  const int64_t available = ops.info().memory_available;
+  const int64_t room = model.kv_bytes > 0 ? model.kv_bytes
+                       : available > 0    ? available - (plan.total() - plan.kv_cache)
+                                          : whole.kv_bytes;
+  int64_t pages = pages_of(1, model.max_context, plan.page_size);
+  for (const int32_t context : options.contexts) {
+    for (const int32_t batch : options.batches) {
+      const int64_t needed = pages_of(batch, context, plan.page_size);
+      if (needed * page_bytes <= room) pages = std::max(pages, needed);
+    }
+  }
+  return pages * page_bytes;
+}
+
+Status measure_decode(Profiler& profiler, const Model& model, const ProfileOptions& options,
+                      ProfileVariant& variant) {
+  const KvCache& cache = model.cache();
+  for (const int32_t context : options.contexts) {
+    for (const int32_t batch : options.batches) {
+      const int64_t needed = pages_of(batch, context, cache.page_size);
+      if (needed > cache.n_pages) {
+        const int64_t bytes = needed * cache.page_size * model.memory().kv_bytes_per_token;
+        variant.left_out.push_back(
+            fmt::format("{} sequences of {} tokens: their cache of {} MiB does not fit", batch, context,
+                        (bytes >> 20) + 1));
+        continue;
+      }
+      OCTET_ASSIGN_OR_RETURN(auto step, profiler.profile("decode", batch, 1, context));
+      variant.steps.push_back(std::move(step));
+    }
+  }
+  if (!variant.steps.empty() || variant.left_out.empty()) return {};
+  return invalid_argument(variant.left_out.front() +
+                          "; give more --kv-memory, or smaller --batches or --contexts");
 }
 
 }  // namespace
@@ -194,7 +243,7 @@ Result<ProfileReport> begin_profile(const Checkpoint& checkpoint, const OpsFacto
   report.backend = ops->info().name;
   report.device = ops->info().device;
   report.runs_ahead = ops->info().runs_ahead;
-  OCTET_ASSIGN_OR_RETURN(report.ceilings, measure_ceilings(*ops, report.documented));
+  OCTET_ASSIGN_OR_RETURN(report.ceilings, measure_ceilings(*ops));
   return report;
 }
 
@@ -209,38 +258,17 @@ Result<ProfileVariant> profile_variant(std::shared_ptr<Checkpoint> checkpoint, c
   OCTET_ASSIGN_OR_RETURN(auto made, make_ops());
   auto owned = std::make_unique<TracingOps>(std::move(made));
   TracingOps& ops = *owned;
-  if (model.kv_bytes == 0) {  // what the largest step needs, whatever a server would leave to others
-    ModelOptions usual = model;
-    usual.max_batch = 1;
-    OCTET_ASSIGN_OR_RETURN(const MemoryPlan plan, Model::plan(*checkpoint, ops, usual));
-    const auto pages = [&](int32_t tokens) {
-      return (int64_t{tokens} + plan.page_size - 1) / plan.page_size;
-    };
-    model.kv_bytes = std::max(model.max_batch * pages(most(options.contexts)), pages(model.max_context)) *
-                     plan.page_size * plan.kv_bytes_per_token;
-  }
+  OCTET_ASSIGN_OR_RETURN(model.kv_bytes, cache_bytes(*checkpoint, ops, model, options));
   OCTET_ASSIGN_OR_RETURN(const auto loaded, Model::load(checkpoint, std::move(owned), model));
   variant.runs_as = loaded->scheme_name();
   variant.kv_runs_as = loaded->kv_name();
-  const int32_t size = loaded->cache().page_size;
-  const int64_t needed = int64_t{model.max_batch} * ((most(options.contexts) + size - 1) / size);
-  if (needed > loaded->cache().n_pages)
-    return invalid_argument("--kv-memory: " + std::to_string(model.max_batch) + " sequences of " +
-                            std::to_string(most(options.contexts)) + " tokens do not fit; give " +
-                            std::to_string((needed * size * loaded->memory().kv_bytes_per_token >> 20) + 1) +
-                            "MiB, or smaller --batches or --contexts");
   // A layer has about ten ops, and more where its linear layers run apart.
   OCTET_RETURN_IF_ERROR(ops.prepare(static_cast<size_t>(loaded->config().n_layers) * 24 + 32));
   report.mark_us = 1e6 * ops.mark_seconds();
 
   Profiler profiler(*loaded, ops, options, report);
   OCTET_RETURN_IF_ERROR(profiler.fill_cache());
-  for (const int32_t context : options.contexts) {
-    for (const int32_t batch : options.batches) {
-      OCTET_ASSIGN_OR_RETURN(auto step, profiler.profile("decode", batch, 1, context));
-      variant.steps.push_back(std::move(step));
-    }
-  }
+  OCTET_RETURN_IF_ERROR(measure_decode(profiler, *loaded, options, variant));
   for (const int32_t tokens : options.prompts) {
     OCTET_ASSIGN_OR_RETURN(auto step, profiler.profile("prefill", 1, tokens, tokens));
     variant.steps.push_back(std::move(step));

@@ -11,7 +11,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "backend/tracing_ops.h"
-#include "bench/kernels.h"
+#include "bench/ceilings.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 
@@ -25,12 +25,14 @@ struct ProfileOptions {
   int32_t repeats = 5;                          // medians of these
 };
 
-// Ops of one kind in a step, and beside them "host" (the work between ops of a backend that computes on the
-// host) or "idle" (of a device that runs ahead: what the untraced step takes beyond its ops).
+// Ops of one kind in a step: what they take of the untraced step. Beside them "host" (the work between ops of
+// a backend that computes on the host) or "idle" (of a device that runs ahead: what the untraced step takes
+// beyond its ops).
 struct ProfilePart {
   std::string name;
   int32_t calls = 0;
   double us = 0, bytes = 0, flop = 0;
+  double traced_us = 0;      // in a traced step, with what tracing adds
   double share = 0;          // of the step
   double ceiling_share = 0;  // the time at the ceilings over the time taken; 0: unknown
 };
@@ -46,10 +48,11 @@ struct StepProfile {
   double step_us = 0;     // untraced, one after another as the engine runs them
   double host_us = 0;     // that the host needs to ask for such a step; all of it where the host computes
   double traced_us = 0;   // the same step with marks around its ops
-  double ops_us = 0;      // sum over the parts that are ops
+  double ops_us = 0;      // sum over the parts that are ops, traced
   double rest_us = 0;     // the part "host" or "idle"
-  double overlap_us = 0;  // of a device that runs ahead: what its ops save by running into one another, and
-                          // the marks
+  double overlap_us = 0;  // of a device that runs ahead: what tracing adds, by marks and by keeping apart ops
+                          // that otherwise run into one another
+  double added_us = 0;    // of that an op's part, for it comes with each op, short or long
   std::vector<ProfilePart> parts;
   std::vector<NamedRecord> records;  // of the last traced step
 };
@@ -58,14 +61,14 @@ struct ProfileVariant {
   std::string scheme, kv_dtype;  // as they were asked for
   std::string runs_as, kv_runs_as;
   std::vector<StepProfile> steps;
+  std::vector<std::string> left_out;  // decode steps that the memory has no room for
 };
 
 struct ProfileReport {
   std::string model, backend, device;
   bool runs_ahead = false;
-  KernelCeilings ceilings;
-  bool documented = false;  // the ceilings of products: else measured in the same run
-  double mark_us = 0;       // of one mark
+  Ceilings ceilings;
+  double mark_us = 0;  // of one mark
   std::vector<ProfileVariant> variants;
 };
 
@@ -82,18 +85,14 @@ Result<ProfileVariant> profile_variant(std::shared_ptr<Checkpoint> checkpoint, c
                                        ModelOptions model, const ProfileOptions& options,
                                        ProfileReport& report);
 
-// The rate of memory (of copies, and on a host of reading, whichever is faster), and of products where none
-// is documented for the device, measured now.
-Result<KernelCeilings> measure_ceilings(Ops& ops, bool& documented);
-
 // Which part each op of a step belongs to, told by the ops around it: what is multiplied between a norm and a
 // rotation is qkv, before an activation gate_up, after it down, after attention o, and at the end the head.
 std::vector<std::string> part_names(const std::vector<OpRecord>& ops);
 
 // `steps`: the records of the same step, traced several times. The time of an op is its median over them, so
 // that what held up one op of one step does not count.
-void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCeilings& ceilings,
-                bool runs_ahead, StepProfile& step);
+void take_apart(const std::vector<std::vector<OpRecord>>& steps, const DeviceRates& ceilings, bool runs_ahead,
+                StepProfile& step);
 
 std::string profile_table(const ProfileReport& report);
 nlohmann::ordered_json to_json(const ProfileReport& report);

@@ -25,15 +25,9 @@ const char* product_before(const std::vector<OpRecord>& ops, size_t i) {
   return "linear head";
 }
 
-double rate_of(const OpRecord& op, const KernelCeilings& c) {
-  if (op.kind != OpKind::kLinear) return c.half_flop_s;
-  return op.input == QType::kFp8 ? c.fp8_flop_s : op.input == QType::kInt8 ? c.int8_flop_s : c.half_flop_s;
-}
-
-double us_at_ceiling(const OpRecord& op, const KernelCeilings& c) {
-  const double rate = rate_of(op, c);
-  return 1e6 * std::max(c.copy_bytes_s > 0 ? op.cost.bytes / c.copy_bytes_s : 0,
-                        rate > 0 ? op.cost.flop / rate : 0);
+double us_at_ceiling(const OpRecord& op, const DeviceRates& c) {
+  const double rate = op.kind == OpKind::kLinear ? product_rate(c, op.input) : c.half_flop_s;
+  return 1e6 * seconds_at(c, rate, op.cost.bytes, op.cost.flop);
 }
 
 // From the first op to the end of the last, head starts left out.
@@ -91,8 +85,8 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
   return names;
 }
 
-void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCeilings& ceilings,
-                bool runs_ahead, StepProfile& step) {
+void take_apart(const std::vector<std::vector<OpRecord>>& steps, const DeviceRates& ceilings, bool runs_ahead,
+                StepProfile& step) {
   OCTET_CHECK(!steps.empty());
   const std::vector<OpRecord>& last = steps.back();
   const std::vector<std::string> names = part_names(last);
@@ -117,19 +111,28 @@ void take_apart(const std::vector<std::vector<OpRecord>>& steps, const KernelCei
   }
   step.traced_us = median_us(traced_seconds);
   step.ops_us = 0;
+  int32_t calls = 0;
   for (const char* name : kOrder) {
     const auto found = parts.find(name);
     if (found == parts.end()) continue;
     ProfilePart part = found->second;
     part.name = name;
-    part.ceiling_share = part.us > 0 ? us_at_ceilings[name] / part.us : 0;
+    part.traced_us = part.us;
     step.ops_us += part.us;
+    calls += part.calls;
     step.parts.push_back(std::move(part));
   }
   step.rest_us = runs_ahead ? std::max(0.0, step.step_us - step.ops_us) : between_us;
   step.overlap_us = runs_ahead ? std::max(0.0, step.ops_us - step.step_us) : 0;
-  step.parts.push_back({.name = runs_ahead ? "idle" : "host", .us = step.rest_us});
-  for (ProfilePart& part : step.parts) part.share = part.us / (step.ops_us + step.rest_us);
+  step.added_us = calls > 0 ? step.overlap_us / calls : 0;
+  double sum = step.rest_us;
+  for (ProfilePart& part : step.parts) {
+    part.us = std::max(0.0, part.traced_us - part.calls * step.added_us);
+    part.ceiling_share = part.us > 0 ? us_at_ceilings[part.name] / part.us : 0;
+    sum += part.us;
+  }
+  step.parts.push_back({.name = runs_ahead ? "idle" : "host", .us = step.rest_us, .traced_us = step.rest_us});
+  for (ProfilePart& part : step.parts) part.share = sum > 0 ? part.us / sum : 0;
 }
 
 }  // namespace octet

@@ -33,23 +33,25 @@ std::string held_up(const StepProfile& s) {
 }
 
 std::string step_table(const StepProfile& s, bool runs_ahead) {
-  std::string text = fmt::format("\n{}: {:.1f} us a step untraced, {:.1f} us traced ({:+.1f} %{})\n",
-                                 step_name(s), s.step_us, s.traced_us, 100 * overhead(s),
-                                 overhead(s) > 0.02 ? ", more than 2 %: read the shares, not the sum" : "");
+  std::string text =
+      fmt::format("\n{}: {:.1f} us a step untraced, {:.1f} us traced ({:+.1f} %{})\n", step_name(s),
+                  s.step_us, s.traced_us, 100 * overhead(s), overhead(s) > 0.02 ? ", more than 2 %" : "");
   text += fmt::format("  {:<16} {:>5} {:>11} {:>7} {:>9} {:>10} {:>8}\n", "part", "calls", "us", "share",
                       "GB/s", "GFLOP/s", "ceiling");
+  double sum = 0;
   for (const ProfilePart& p : s.parts) {
+    if (p.calls > 0) sum += p.us;
     text += fmt::format("  {:<16} {:>5} {:>11.1f} {:>5.1f} % {:>9} {:>10} {:>8}\n", p.name,
                         p.calls > 0 ? std::to_string(p.calls) : "-", p.us, 100 * p.share,
                         number(p.us > 0 ? p.bytes / p.us / 1e3 : 0, "{:.1f}"),
                         number(p.us > 0 ? p.flop / p.us / 1e3 : 0, "{:.1f}"),
                         number(100 * p.ceiling_share, "{:.0f} %"));
   }
-  text += fmt::format("  {:<16} {:>5} {:>11.1f}", "sum of ops", "", s.ops_us);
+  text += fmt::format("  {:<16} {:>5} {:>11.1f}", "sum of ops", "", sum);
   if (!runs_ahead)
     text += fmt::format("  and {:.1f} us of the host between them{}", s.rest_us, held_up(s));
   else if (s.overlap_us > 0)
-    text += fmt::format("  {:.1f} us more than the step: what ops save by overlapping, and the marks",
+    text += fmt::format("  without the {:.2f} us that tracing adds to each: {:.1f} us in all", s.added_us,
                         s.overlap_us);
   else
     text += fmt::format("  {:.1f} us less than the step: the device is idle", s.rest_us);
@@ -115,16 +117,18 @@ void add_step_events(const StepProfile& step, size_t process, ordered_json& even
 }  // namespace
 
 std::string profile_table(const ProfileReport& report) {
-  const KernelCeilings& c = report.ceilings;
+  const DeviceRates& c = report.ceilings.rates;
   std::string text = fmt::format(
       "{} on {}\nceilings: memory at {:.1f} GB/s (measured); products of 16 bit {:.2f}, int8 {:.2f}, fp8 "
       "{:.2f} "
       "TFLOP/s ({}); a mark takes {:.2f} us\n",
-      report.model, report.device, c.copy_bytes_s / 1e9, c.half_flop_s / 1e12, c.int8_flop_s / 1e12,
-      c.fp8_flop_s / 1e12, report.documented ? "documented" : "measured", report.mark_us);
+      report.model, report.device, c.memory_bytes_s / 1e9, c.half_flop_s / 1e12, c.int8_flop_s / 1e12,
+      c.fp8_flop_s / 1e12, report.ceilings.documented ? "documented" : "measured", report.mark_us);
   for (const ProfileVariant& v : report.variants) {
     text += fmt::format("\n=== {}, KV cache {}\n", v.runs_as, v.kv_runs_as);
     for (const StepProfile& s : v.steps) text += step_table(s, report.runs_ahead);
+    if (!v.left_out.empty()) text += "\n";
+    for (const std::string& line : v.left_out) text += "left out: " + line + "\n";
     text += overview(v, "decode") + overview(v, "prefill");
   }
   text.pop_back();
@@ -132,24 +136,22 @@ std::string profile_table(const ProfileReport& report) {
 }
 
 ordered_json to_json(const ProfileReport& report) {
-  const KernelCeilings& c = report.ceilings;
   ordered_json json = {{"model", report.model},
                        {"backend", report.backend},
                        {"device", report.device},
-                       {"ceilings",
-                        {{"memory_bytes_s", c.copy_bytes_s},
-                         {"half_flop_s", c.half_flop_s},
-                         {"int8_flop_s", c.int8_flop_s},
-                         {"fp8_flop_s", c.fp8_flop_s},
-                         {"products", report.documented ? "documented" : "measured"}}},
+                       {"ceilings", to_json(report.ceilings)},
                        {"mark_us", report.mark_us},
-                       {"steps", ordered_json::array()}};
+                       {"steps", ordered_json::array()},
+                       {"left_out", ordered_json::array()}};
   for (const ProfileVariant& v : report.variants) {
+    for (const std::string& line : v.left_out)
+      json["left_out"].push_back(fmt::format("{}, KV cache {}: {}", v.runs_as, v.kv_runs_as, line));
     for (const StepProfile& s : v.steps) {
       ordered_json parts = ordered_json::array();
       for (const ProfilePart& p : s.parts) {
-        ordered_json part = {{"part", p.name},   {"calls", p.calls}, {"us", p.us},
-                             {"share", p.share}, {"bytes", p.bytes}, {"flop", p.flop}};
+        ordered_json part = {
+            {"part", p.name},   {"calls", p.calls}, {"us", p.us},    {"traced_us", p.traced_us},
+            {"share", p.share}, {"bytes", p.bytes}, {"flop", p.flop}};
         if (p.ceiling_share > 0) part["ceiling_share"] = p.ceiling_share;
         parts.push_back(std::move(part));
       }
@@ -168,6 +170,7 @@ ordered_json to_json(const ProfileReport& report) {
                                {"ops_us", s.ops_us},
                                {"rest_us", s.rest_us},
                                {"overlap_us", s.overlap_us},
+                               {"added_us", s.added_us},
                                {"parts", std::move(parts)}});
     }
   }

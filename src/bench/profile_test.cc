@@ -33,7 +33,8 @@ ProfileOptions small() {
 // Ceilings that are given, so that tests need not wait for the measured ones.
 ProfileReport begun() {
   ProfileReport report{.model = "m", .backend = "cpu", .device = "d"};
-  report.ceilings = {.copy_bytes_s = 1e10, .fp8_flop_s = 1e11, .int8_flop_s = 1e12, .half_flop_s = 1e11};
+  report.ceilings.rates = {
+      .memory_bytes_s = 1e10, .half_flop_s = 1e11, .int8_flop_s = 1e12, .fp8_flop_s = 1e11};
   return report;
 }
 
@@ -248,13 +249,16 @@ TEST(Profile, RepeatsGiveMediansAndHeadStartsCountForNothing) {
   }
   StepProfile step;
   step.step_us = 5;
-  const KernelCeilings ceilings{.copy_bytes_s = 1e9, .int8_flop_s = 1e9};
+  const DeviceRates ceilings{.memory_bytes_s = 1e9, .int8_flop_s = 1e9};
   take_apart(repeats, ceilings, true, step);
-  EXPECT_NEAR(part(step, "linear head").us, 3, 1e-6);
-  EXPECT_NEAR(part(step, "linear head").ceiling_share, 2.0 / 3, 1e-6);  // 2 us of products, 0.1 of memory
+  EXPECT_NEAR(part(step, "linear head").traced_us, 3, 1e-6);
   EXPECT_NEAR(step.ops_us, 1 + 3 + 2, 1e-6);
   EXPECT_NEAR(step.traced_us, 6, 1e-6);
   EXPECT_NEAR(step.overlap_us, 1, 1e-6);
+  EXPECT_NEAR(step.added_us, 1.0 / 3, 1e-6);
+  EXPECT_NEAR(part(step, "linear head").us, 3 - 1.0 / 3, 1e-6);
+  EXPECT_NEAR(part(step, "linear head").share, (3 - 1.0 / 3) / 5, 1e-6);  // the parts add up to the step
+  EXPECT_NEAR(part(step, "linear head").ceiling_share, 0.75, 1e-6);       // 2 us of products, 0.1 of memory
   EXPECT_EQ(step.rest_us, 0);
   EXPECT_EQ(part(step, "idle").us, 0);
 
@@ -287,15 +291,33 @@ TEST(Profile, RefusesSizesThatAreNone) {
   refused(options, "--seconds");
 }
 
-TEST(Profile, CeilingsAreMeasuredWhereNoneIsDocumented) {
+// Room for three short sequences, or a long one.
+TEST(Profile, LeavesOutWhatTheCacheHasNoRoomFor) {
+  const auto checkpoint = random_checkpoint();
+  ModelOptions model{.kv_bytes = int64_t{1} << 50};
   const auto ops = std::move(one_thread()).value();
-  bool documented = true;
-  const auto ceilings = measure_ceilings(*ops, documented);
-  ASSERT_TRUE(ceilings.ok()) << ceilings.status().message();
-  EXPECT_FALSE(documented);
-  EXPECT_GT(ceilings->copy_bytes_s, 1e7);
-  for (const double rate : {ceilings->half_flop_s, ceilings->int8_flop_s, ceilings->fp8_flop_s})
-    EXPECT_GT(rate, 1e7);
+  const auto plan = Model::plan(*checkpoint, *ops, model);
+  ASSERT_TRUE(plan.ok());
+  const auto pages = [&](int32_t tokens) { return (tokens + plan->page_size - 1) / plan->page_size; };
+  const int64_t page_bytes = plan->page_size * plan->kv_bytes_per_token;
+  model.kv_bytes = std::max(3 * pages(20), pages(60)) * page_bytes;
+  ASSERT_LT(model.kv_bytes, 3 * pages(60) * page_bytes);
+  ProfileReport report = begun();
+  const auto some = profile_variant(checkpoint, one_thread, model, small(), report);
+  ASSERT_TRUE(some.ok()) << some.status().message();
+  EXPECT_EQ(some->steps.size(), 3u + 1);
+  ASSERT_EQ(some->left_out.size(), 1u);
+  EXPECT_EQ(some->left_out[0].find("3 sequences of 60 tokens"), 0u) << some->left_out[0];
+  report.variants = {*some};
+  EXPECT_NE(profile_table(report).find("left out: 3 sequences of 60"), std::string::npos);
+  EXPECT_EQ(to_json(report)["left_out"].size(), 1u);
+
+  ProfileOptions large = small();
+  large.batches = {3};
+  large.contexts = {60};
+  const auto none = profile_variant(checkpoint, one_thread, model, large, report);
+  EXPECT_EQ(none.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(none.status().message().find("--kv-memory"), std::string::npos) << none.status().message();
 }
 
 }  // namespace

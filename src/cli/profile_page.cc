@@ -125,16 +125,16 @@ ReportPage profile_page(const ProfileReport& report, const std::string& command)
   ReportPage page;
   page.title = "Where a step's time goes: " + report.model;
   page.command = command;
-  const KernelCeilings& c = report.ceilings;
+  const DeviceRates& c = report.ceilings.rates;
   page.paragraphs = {
       fmt::format("On {}. Ceilings: memory at {:.1f} GB/s, measured; products of 16 bit {:.2f}, int8 {:.2f}, "
                   "fp8 {:.2f} TFLOP/s, {}.",
-                  report.device, c.copy_bytes_s / 1e9, c.half_flop_s / 1e12, c.int8_flop_s / 1e12,
-                  c.fp8_flop_s / 1e12, report.documented ? "documented for the device" : "measured"),
+                  report.device, c.memory_bytes_s / 1e9, c.half_flop_s / 1e12, c.int8_flop_s / 1e12,
+                  c.fp8_flop_s / 1e12, report.ceilings.documented ? "documented for the device" : "measured"),
       std::string("Each op was timed by marks on the backend's stream. ") +
           (report.runs_ahead
-               ? "Marks keep kernels apart that overlap in an untraced step, so the ops' sum may "
-                 "be more than the step; what is less is idle time."
+               ? "Marks keep kernels apart that overlap in an untraced step: what the ops' sum is more "
+                 "than that step is taken from each op alike; what it is less is idle time."
                : "\"host\" is the work between ops.")};
   const auto batch = [](const StepProfile& s) { return fmt::format("batch {}", s.batch); };
   const auto context = [](const StepProfile& s) { return fmt::format("context {}", s.context); };

@@ -1,7 +1,5 @@
 #include "report/limits.h"
 
-#include <algorithm>
-
 namespace octet {
 namespace {
 
@@ -13,12 +11,6 @@ bool starts_with(const std::string& text, const char* prefix) {
 }
 
 }  // namespace
-
-std::optional<DeviceRates> known_rates(const std::string& device) {
-  if (device.find("H100 80GB HBM3") != std::string::npos)
-    return DeviceRates{3.02e12, 780e12, 1579e12, 1375e12};
-  return std::nullopt;
-}
 
 std::optional<SchemeCost> scheme_cost(const std::string& scheme, const DeviceRates& rates) {
   SchemeCost cost;
@@ -33,7 +25,7 @@ std::optional<SchemeCost> scheme_cost(const std::string& scheme, const DeviceRat
   } else if (starts_with(scheme, "fp8")) {
     cost = {1, rates.fp8_flop_s};
   }
-  return cost.flop_s > 0 && rates.copy_bytes_s > 0 ? std::optional(cost) : std::nullopt;
+  return cost.flop_s > 0 && rates.memory_bytes_s > 0 ? std::optional(cost) : std::nullopt;
 }
 
 double limit_output_tok_s(const ModelShape& shape, const DeviceRates& rates, const SchemeCost& cost,
@@ -41,14 +33,14 @@ double limit_output_tok_s(const ModelShape& shape, const DeviceRates& rates, con
   const double batch = q.max_batch, input = q.input_len, output = q.output_len;
   const SchemeCost half{kHalfBytes, rates.half_flop_s};
   const auto product_s = [&](double weights, const SchemeCost& c, double tokens) {
-    return std::max(weights * c.weight_bytes / rates.copy_bytes_s, 2 * weights * tokens / c.flop_s);
+    return seconds_at(rates, c.flop_s, weights * c.weight_bytes, 2 * weights * tokens);
   };
   // Two products of each token's queries with, on average, half of the prompt.
   const double attention_flop = 2 * 2 * shape.attention_width * input * input / 2;
   const double prompts_s = product_s(shape.block_weights, cost, batch * input) +
                            batch * attention_flop / (rates.half_flop_s > 0 ? rates.half_flop_s : cost.flop_s);
   const double context = input + output / 2;
-  const double cache_s = batch * context * shape.kv_values * q.kv_bytes / rates.copy_bytes_s;
+  const double cache_s = batch * context * shape.kv_values * q.kv_bytes / rates.memory_bytes_s;
   const double step_s = product_s(shape.block_weights, cost, batch) +
                         product_s(shape.head_weights, q.quantized_head ? cost : half, batch) + cache_s;
   return batch * output / (prompts_s + output * step_s);

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "base/device_rates.h"
+
 namespace octet {
 
 // What a step of a model reads and computes.
@@ -15,14 +17,6 @@ struct ModelShape {
   double kv_values = 0;        // a token's, keys and values of all layers
   double attention_width = 0;  // query values of a token, over all layers
 };
-
-// Bytes and operations a second. 0: unknown.
-struct DeviceRates {
-  double copy_bytes_s = 0, half_flop_s = 0, int8_flop_s = 0, fp8_flop_s = 0;
-};
-
-// Measured: copies, and products of 2,048 tokens by the best library. Nothing where the device is not known.
-std::optional<DeviceRates> known_rates(const std::string& device);
 
 // What a scheme makes of a weight.
 struct SchemeCost {

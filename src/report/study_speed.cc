@@ -153,8 +153,8 @@ void add_workload(const Cells& cells, const Lengths& lengths, const Setting& set
   const bool limits = std::ranges::any_of(cells, [](const auto* c) { return c->limit.has_value(); });
   if (limits) {
     section.paragraphs = {
-        "Outlines are limits: each weight and each byte of the cache read once a step at the rate of "
-        "copies, products at the measured rates of the device, and nothing else."};
+        "Outlines are limits: each weight and each byte of the cache read once a step, products, and nothing "
+        "else, all at the best rates measured on such a device."};
   }
   Figure figure = batch_bars(cells, [](const SpeedCell& c) { return c.row.output_tok_s; });
   figure.id = "throughput-" + id;

@@ -84,7 +84,8 @@ Figure stacked(const Steps& steps, int32_t StepRow::*place, bool shares) {
 ReportTable step_table(const Steps& steps) {
   ReportTable table;
   table.caption =
-      "Decode steps, microseconds by kind of work; the step is untraced, the parts come from a traced one";
+      "Decode steps, microseconds by kind of work; the step is untraced, the parts are those of a traced one "
+      "without what tracing adds";
   table.header = {"scheme", "batch", "context", "step"};
   std::set<std::string> used;
   for (const StepRow* s : steps)
@@ -116,7 +117,7 @@ void add_setting(const Steps& steps, const Setting& setting, Study& study) {
   shares.id = "step-shares" + setting.id;
   shares.caption = fmt::format("Share of a decode step by batch size, context {}", context);
   shares.x_title = "sequences in the step";
-  shares.y_title = "share of the parts' sum, %";
+  shares.y_title = "share of the step, %";
   add_figure(study, section, shares);
 
   Figure breakdown = stacked(by_context, &StepRow::context, false);

@@ -192,7 +192,7 @@ Result<int64_t> cache_bytes(const Checkpoint& checkpoint, const Ops& ops, const 
       if (needed * page_bytes <= room) pages = std::max(pages, needed);
     }
   }
-  return pages * page_bytes;
+  return model.kv_bytes > 0 ? std::min(model.kv_bytes, pages * page_bytes) : pages * page_bytes;
 }
 
 Status measure_decode(Profiler& profiler, const Model& model, const ProfileOptions& options,

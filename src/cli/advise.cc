@@ -12,8 +12,8 @@ namespace {
 
 Status write_recipe(const AdviseArgs& args, const Advice& advice) {
   if (args.recipe.empty()) return {};
-  if (advice.layers_recipe && advice.best().variant + 1 == advice.variants.size()) {
-    return write_text_file(args.recipe, recipe_text(*advice.layers_recipe));
+  if (advice.layers && advice.best().variant == advice.layers->variant) {
+    return write_text_file(args.recipe, recipe_text(advice.layers->recipe));
   }
   const std::string& scheme = advice.candidates[advice.best().variant];
   if (!scheme_by_name(scheme).ok()) {
@@ -23,6 +23,7 @@ Status write_recipe(const AdviseArgs& args, const Advice& advice) {
 }
 
 int run(const AdviseArgs& args) {
+  if (auto status = check_outputs({args.output, args.recipe}); !status.ok()) return fail(status);
   const auto advice = measure_variants(args);
   if (!advice.ok()) return fail(advice.status());
   const auto json = to_json(*advice);
@@ -57,8 +58,9 @@ void add_advise(CLI::App& app, Action& action) {
   command->add_option("--workload", args->workload, "tokens of a prompt / of an answer")
       ->capture_default_str();
   command->add_option("--rate", args->rate, "requests a second, Poisson (default: all at once)");
-  command->add_option("--requests", args->requests,
-                      "how many (default: --max-batch of them, with --rate 100)");
+  command
+      ->add_option("--requests", args->requests, "how many (default: --max-batch of them, with --rate 100)")
+      ->check(at_least_one());
   command->add_option("--max-batch", args->max_batch, "sequences in a step")->capture_default_str();
   add_bounds(*command, *args);
   command

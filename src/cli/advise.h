@@ -40,7 +40,11 @@ struct Advice {
   std::vector<Outcome> ranked;
   WhatIf what_if;
   std::string by_layer;  // what came of a scheme for each layer; empty where nobody asked for a recipe
-  std::optional<RecipeFile> layers_recipe;   // of the last variant
+  struct LayersPlan {
+    size_t variant = 0;  // that it became
+    RecipeFile recipe;
+  };
+  std::optional<LayersPlan> layers;          // where a plan by layer was measured
   std::optional<ThroughputResult> measured;  // of the recommended variant, for real
 
   bool found() const { return !ranked.empty() && ranked.front().why_not.empty(); }

@@ -29,6 +29,7 @@ ModelArgs load_of(const AdviseArgs& args, const RecipeFile& recipe) {
   ModelArgs load = baseline_args(args.model, args.model.model);
   load.options.scheme = options.scheme;
   load.options.overrides = options.overrides;
+  load.options.quantize_head = options.quantize_head;
   load.options.kv_dtype = args.kv_dtypes.front();
   return load;
 }
@@ -63,11 +64,12 @@ Result<LayerChoice> measure_layers(const AdviseArgs& args, const std::string& st
   return choice;
 }
 
-RecipeFile recipe_of(const std::vector<LayerChoice>& choices, const std::vector<size_t>& plan) {
+RecipeFile recipe_of(const std::vector<LayerChoice>& choices, const std::vector<size_t>& plan,
+                     bool quantize_head) {
   std::vector<int> count(choices.size());
   for (const size_t choice : plan) ++count[choice];
   const auto most = static_cast<size_t>(std::max_element(count.begin(), count.end()) - count.begin());
-  RecipeFile recipe{choices[most].scheme, {}};
+  RecipeFile recipe{choices[most].scheme, {}, quantize_head};
   for (size_t layer = 0; layer < plan.size(); ++layer) {
     if (plan[layer] != most) recipe.layers[layer_name(layer)] = choices[plan[layer]].scheme;
   }
@@ -112,7 +114,7 @@ Status add_plan_by_layer(const AdviseArgs& args, const QualityText& text, Advice
     const auto plan = plan_layers(choices, limit);
     if (!plan.ok()) break;
     if (std::all_of(plan->begin(), plan->end(), [](size_t c) { return c == 0; })) break;
-    const RecipeFile recipe = recipe_of(choices, *plan);
+    const RecipeFile recipe = recipe_of(choices, *plan, args.model.options.quantize_head);
     const ModelArgs load = load_of(args, recipe);
     OCTET_ASSIGN_OR_RETURN(const auto figures, measure_quality(load, baseline, text, "plan by layer"));
     const double used = quality_used(advice.requirements.bounds, figures);
@@ -122,14 +124,16 @@ Status add_plan_by_layer(const AdviseArgs& args, const QualityText& text, Advice
       limit *= kMargin / used;
       continue;
     }
-    advice.layers_recipe = recipe;
     advice.by_layer =
         fmt::format("plan by layer: {} in {}", plan->size() - recipe.layers.size(), recipe.scheme);
     std::map<std::string, int> others;
     for (const auto& [layer, scheme] : recipe.layers) ++others[scheme];
     for (const auto& [scheme, n] : others) advice.by_layer += fmt::format(", {} in {}", n, scheme);
     baseline = Session();
-    return measure_speed(args, "by layer", load, figures, advice);
+    const size_t variant = advice.variants.size();
+    OCTET_RETURN_IF_ERROR(measure_speed(args, "by layer", load, figures, advice));
+    if (advice.variants.size() > variant) advice.layers = {variant, recipe};
+    return {};
   }
   advice.by_layer = "no plan by layer meets the bounds and is faster";
   return {};

@@ -42,7 +42,6 @@ Result<ServedWorkload> served_workload(const AdviseArgs& args) {
   r.output_len = lengths->output_len;
   if (args.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
   if (args.rate < 0 || !std::isfinite(args.rate)) return invalid_argument("--rate must not be negative");
-  if (args.requests < 0) return invalid_argument("--requests must not be negative");
   workload.max_batch = args.max_batch;
   r.rate = args.rate;
   r.requests = args.requests > 0 ? args.requests : args.rate > 0 ? 100 : args.max_batch;

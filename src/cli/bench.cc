@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/session.h"
 #include "cli/version.h"
+#include "formats/file_output.h"
 
 namespace octet {
 namespace {
@@ -35,9 +35,8 @@ nlohmann::ordered_json describe(const char* kind, const Session& session, const 
 
 int print(const nlohmann::ordered_json& json, const std::string& table, const Args& args) {
   std::printf("%s\n", args.json ? json.dump(2).c_str() : table.c_str());
-  if (!args.output.empty() && !(std::ofstream(args.output) << json.dump(2) << "\n")) {
-    return fail(invalid_argument(args.output + ": cannot write the file"));
-  }
+  if (args.output.empty()) return 0;
+  if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
   return 0;
 }
 
@@ -57,6 +56,7 @@ int run_throughput(Args& args) {
   if (t.input_len < 1 || t.output_len < 1 || t.requests < 1) {
     return fail(invalid_argument("--input-len, --output-len and --requests must be at least 1"));
   }
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   if (args.model.options.max_context == 0) args.model.options.max_context = t.input_len + t.output_len;
   args.model.no_prefix_cache = true;  // prompts are random: the cache could only cost
   args.model.max_waiting = t.requests;
@@ -80,6 +80,7 @@ int run_latency(Args& args) {
     return fail(
         invalid_argument("--prefill, --context, --steps, --repeats and --decode-batch must be at least 1"));
   }
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   options.max_batch =
       std::max(options.max_batch, *std::max_element(l.decode_batches.begin(), l.decode_batches.end()));
   options.max_step_tokens = std::max({options.max_step_tokens, options.max_batch, l.prefill, l.context});

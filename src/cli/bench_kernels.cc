@@ -20,6 +20,7 @@ struct Args {
 };
 
 int run(const Args& args) {
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   auto checkpoint = open_checkpoint(args.model);
   if (!checkpoint.ok()) return fail(checkpoint.status());
   auto ops = make_ops(args.model);

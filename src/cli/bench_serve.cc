@@ -1,7 +1,6 @@
 // `octet bench serve URL [URL_B]`: a load client for any server that speaks the OpenAI API, or two of them by
 // turns.
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <numeric>
 
@@ -14,6 +13,7 @@
 #include "bench/load_workload.h"
 #include "cli/bench_commands.h"
 #include "cli/session.h"
+#include "formats/file_output.h"
 
 namespace octet {
 namespace {
@@ -180,6 +180,7 @@ Result<std::vector<Target>> measure(const Args& args, const Goodput& bounds) {
 
 int run(Args args) {
   if (auto status = check(args); !status.ok()) return fail(status);
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   if (auto status = set_token_range(args); !status.ok()) return fail(status);
   const auto bounds = parse_goodput(args.goodput);
   if (!bounds.ok()) return fail(bounds.status());
@@ -206,9 +207,8 @@ int run(Args args) {
     json["ratios"] = compare((*targets)[0], (*targets)[1], table);
   }
   std::printf("%s\n", args.json ? json.dump(2).c_str() : table.c_str());
-  if (!args.output.empty() && !(std::ofstream(args.output) << json.dump(2) << "\n")) {
-    return fail(invalid_argument(args.output + ": cannot write the file"));
-  }
+  if (args.output.empty()) return 0;
+  if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
   return 0;
 }
 

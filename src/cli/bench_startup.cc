@@ -205,6 +205,7 @@ int run(const Args& args) {
   }
   if (args.repeats < 1 || args.prompt < 1)
     return fail(invalid_argument("--repeats and --prompt-len must be at least 1"));
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   const auto report = measure(args);
   if (!report.ok()) return fail(report.status());
   const auto json = to_json(*report);

@@ -1,6 +1,7 @@
 // `octet bench sweep`: one process a scheme, so that nothing that one of them leaves behind touches the next.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
@@ -15,6 +16,7 @@
 #include "cli/session.h"
 #include "cli/typed_command.h"
 #include "cli/version.h"
+#include "formats/file_output.h"
 
 namespace octet {
 namespace {
@@ -103,25 +105,51 @@ Status measure(Args args, const Variant& variant, int32_t repeat, const std::set
   return bench_sweep(*session.model, args.sweep, sweep_cells(args.sweep, repeat), done, on_row);
 }
 
-// In a process of its own; nothing has started a thread yet.
+// What a process writes until it ends.
+std::string read_all(int from) {
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(from, buffer, sizeof(buffer))) > 0;)
+    text.append(buffer, static_cast<size_t>(n));
+  return text;
+}
+
+// In a process of its own, which gives its error through a pipe; nothing has started a thread yet.
 Status measure_apart(const Args& args, const Variant& variant, int32_t repeat,
                      const std::set<std::string>& done) {
   std::fflush(nullptr);
-  const pid_t child = fork();
+  int ends[2];
+  const pid_t child = ::pipe(ends) == 0 ? fork() : -1;
   if (child < 0) return resource_exhausted("cannot start another process for the next scheme");
   if (child == 0) {
+    ::close(ends[0]);
     const Status status = measure(args, variant, repeat, done);
-    const int code = status.ok() ? 0 : fail(status);
+    const std::string error = status.ok() ? "" : status.message();
+    const bool told = ::write(ends[1], error.data(), error.size()) == static_cast<ssize_t>(error.size());
     std::fflush(nullptr);
-    _exit(code);
+    _exit(status.ok() && told ? 0 : 1);
   }
+  ::close(ends[1]);
+  std::string error = read_all(ends[0]);
+  ::close(ends[0]);
   int state = 0;
   waitpid(child, &state, 0);
   if (WIFEXITED(state) && WEXITSTATUS(state) == 0) return {};
-  return internal_error(
-      variant.scheme + " with KV cache " + variant.kv_dtype + " ended " +
-      (WIFSIGNALED(state) ? "by signal " + std::to_string(WTERMSIG(state)) : "with an error") +
-      "; what was measured is in " + args.output + ", the same command goes on from there");
+  if (error.empty()) {
+    error = WIFSIGNALED(state) ? "its process ended by signal " + std::to_string(WTERMSIG(state))
+                               : std::string("its process ended without a reason");
+  }
+  return internal_error(variant.scheme + ", KV cache " + variant.kv_dtype + ": " + error +
+                        "; the same command goes on from what was measured");
+}
+
+// What would be wrong with every cell is told once.
+Status check_model(const Args& args) {
+  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(args.model));
+  const int32_t longest = longest_context(args.sweep), most = checkpoint->config.max_context;
+  if (longest <= most) return {};
+  return invalid_argument("--workloads: requests of " + std::to_string(longest) +
+                          " tokens, and the model was made for " + std::to_string(most) + " at most");
 }
 
 int run(Args args) {
@@ -140,9 +168,13 @@ int run(Args args) {
   }
   if (args.schemes.empty()) args.schemes = {"stored"};
   if (auto status = check_variants(args.schemes, args.kv_dtypes); !status.ok()) return fail(status);
+  if (auto status = check_model(args); !status.ok()) return fail(status);
+  if (auto status = check_outputs({args.output}); !status.ok()) return fail(status);
   auto rows = read_rows(args.output);
   if (!rows.ok()) return fail(rows.status());
-  if (auto status = write_rows(args.output, *rows); !status.ok()) return fail(status);
+  if (std::filesystem::exists(args.output)) {  // without a last line that was cut short
+    if (auto status = write_rows(args.output, *rows); !status.ok()) return fail(status);
+  }
   if (!rows->empty())
     log_info("sweep: " + std::to_string(rows->size()) + " rows are there already, in " + args.output);
 
@@ -164,6 +196,7 @@ int run(Args args) {
   }
   rows = read_rows(args.output);
   if (!rows.ok()) return fail(rows.status());
+  if (rows->empty()) return code;
   const nlohmann::ordered_json all = *rows;
   std::printf("%s\n", args.json ? all.dump(2).c_str() : sweep_table(*rows).c_str());
   return code;

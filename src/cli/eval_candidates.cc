@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/calibration_options.h"
 #include "cli/eval_session.h"
+#include "formats/file_output.h"
 #include "quantize/calibration_report.h"
 #include "quantize/quantize.h"
 
@@ -114,12 +115,50 @@ Status CandidateMaker::make(const Candidate& candidate, const std::string& folde
   return quantize_checkpoint(*checkpoint, options, folder, &calibration).status();
 }
 
+nlohmann::ordered_json CandidateMaker::made_from() const {
+  std::error_code ignored;
+  const auto named = [&](const std::string& path) {
+    return fs::is_regular_file(path, ignored)
+               ? fmt::format("{}, {} bytes", fs::absolute(path).string(), fs::file_size(path, ignored))
+               : path;
+  };
+  nlohmann::ordered_json texts = nlohmann::ordered_json::array();
+  for (const std::string& file : text_.files) texts.push_back(named(file));
+  return {{"model", fs::absolute(model_.model).lexically_normal().string()},
+          {"exclude", model_.options.exclude},
+          {"override", model_.options.overrides},
+          {"quantize-head", model_.options.quantize_head},
+          {"calibration", texts},
+          {"samples", text_.samples},
+          {"sequence-length", text_.sequence_length},
+          {"seed", text_.seed}};
+}
+
+Status CandidateMaker::check_kept(const std::string& folder) const {
+  const std::string record = folder + ".json";
+  if (!fs::exists(record)) return {};  // made by hand
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(record));
+  const auto kept = nlohmann::ordered_json::parse(text, nullptr, false);
+  const auto now = made_from();
+  for (const auto& [key, value] : now.items()) {
+    if (kept.is_object() && kept.contains(key) && kept[key] == value) continue;
+    return invalid_argument(fmt::format(
+        "--checkpoints {}: {} was made with another {} ({}, not {}); give another folder, or remove it",
+        folder_, folder, key, kept.is_object() && kept.contains(key) ? kept[key].dump() : "unknown",
+        value.dump()));
+  }
+  return {};
+}
+
 Result<ModelArgs> CandidateMaker::prepare(const Candidate& candidate) {
   if (!candidate.calibrated) return candidate.model;
   OCTET_ASSIGN_OR_RETURN(const std::string folder, folder_of(candidate));
   if (!folder_.empty() && fs::exists(fs::path(folder) / "config.json")) {
+    OCTET_RETURN_IF_ERROR(check_kept(folder));
     log_info(candidate.name + ": from " + folder);
   } else {
+    if (!folder_.empty())
+      OCTET_RETURN_IF_ERROR(write_text_file(folder + ".json", made_from().dump(2) + "\n"));
     OCTET_RETURN_IF_ERROR(make(candidate, folder));
   }
   return baseline_args(model_, folder);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/session.h"
 #include "quantize/calibration_text.h"
 #include "quantize/rounding.h"
@@ -28,8 +30,8 @@ Result<std::vector<Candidate>> candidates(const ModelArgs& model, const std::vec
 // model) when the first of them comes.
 class CandidateMaker {
  public:
-  // Into `folder`/NAME, where what is there already is taken as it is; empty: into a temporary folder, each
-  // removed with the next.
+  // Into `folder`/NAME, where what is there already is taken as it is, unless `folder`/NAME.json says that it
+  // was made from something else; empty: into a temporary folder, each removed with the next.
   CandidateMaker(ModelArgs model, CalibrationTextOptions text, std::string folder);
   ~CandidateMaker();
   CandidateMaker(const CandidateMaker&) = delete;
@@ -41,6 +43,9 @@ class CandidateMaker {
  private:
   Result<std::string> folder_of(const Candidate& candidate);
   Status make(const Candidate& candidate, const std::string& folder);
+  // kInvalidArgument where the checkpoint there is that of another model, text or option.
+  Status check_kept(const std::string& folder) const;
+  nlohmann::ordered_json made_from() const;
 
   ModelArgs model_;
   CalibrationTextOptions text_;

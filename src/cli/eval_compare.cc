@@ -151,12 +151,14 @@ int run(Args& args) {
   std::vector<std::pair<const ChoiceTask*, ChoiceSet>> sets;
   for (size_t i = 0; i < args.task_data.size(); ++i) {
     if (args.task_data[i].empty()) continue;
-    auto set = read_task(choice_tasks()[i], args.task_data[i], eval.limit);
+    const ChoiceTask& task = choice_tasks()[i];
+    auto set = read_task(task, args.task_data[i], eval.limit, std::string("--") + task.name);
     if (!set.ok()) return fail(set.status());
-    sets.emplace_back(&choice_tasks()[i], std::move(set).value());
+    sets.emplace_back(&task, std::move(set).value());
   }
   const auto text = read_eval_text(eval.data);
   if (!text.ok()) return fail(text.status());
+  if (auto status = check_outputs({args.report}); !status.ok()) return fail(status);
   auto journal = open_journal(eval, description, *text);
   if (!journal.ok()) return fail(journal.status());
   Bench bench{args, {}, std::move(sets), *journal, {}};
@@ -189,7 +191,8 @@ void add_eval_compare(CLI::App& eval, Action& action) {
     command->add_option(std::string("--") + choice_tasks()[i].name, args->task_data[i],
                         std::string("also these questions: ") + choice_tasks()[i].format);
   }
-  command->add_option("--questions", args->eval.limit, "of each set; of MMLU, a subject (default: all)");
+  command->add_option("--questions", args->eval.limit, "of each set; of MMLU, a subject (default: all)")
+      ->check(at_least_one());
   add_calibration_text_options(*command, args->calibration);
   command->add_option("--checkpoints", args->checkpoints,
                       "folder that keeps the checkpoints of calibrated schemes; those that are there are not "

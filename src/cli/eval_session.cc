@@ -60,12 +60,12 @@ void add_window_options(CLI::App& command, WindowOptions& window) {
       "tokens from window to window; each token is scored once, after at least window - stride "
       "others (default: windows side by side)");
   command.add_flag("--bos", window.bos, "begin every window with the model's BOS token");
-  command.add_option("--limit", window.limit, "windows (default: all)");
+  command.add_option("--limit", window.limit, "windows (default: all)")->check(at_least_one());
 }
 
-Status check_data(const std::string& path, const std::string& format) {
+Status check_data(const std::string& path, const std::string& format, const std::string& option) {
   if (std::filesystem::exists(path)) return {};
-  return not_found(path + ": not there; expected " + format + "; --data gives another path");
+  return not_found(path + ": not there; expected " + format + "; " + option + " gives another path");
 }
 
 Result<std::string> read_eval_text(const std::string& path) {
@@ -115,6 +115,7 @@ nlohmann::ordered_json describe_eval(const EvalArgs& args, const std::string& ta
 
 Result<Journal> open_journal(const EvalArgs& args, const nlohmann::ordered_json& description,
                              const std::string& data_text) {
+  OCTET_RETURN_IF_ERROR(check_outputs({args.output}));
   nlohmann::json run = description;
   run["data_fingerprint"] = fingerprint(data_text);
   return Journal::open(args.output.empty() ? "" : args.output + ".state", run);

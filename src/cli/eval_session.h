@@ -28,8 +28,8 @@ void add_eval_options(CLI::App& command, EvalArgs& args, const std::string& data
                       int32_t max_batch = 256);
 void add_window_options(CLI::App& command, WindowOptions& window);
 
-// kNotFound where `path` is not there: names what was expected.
-Status check_data(const std::string& path, const std::string& format);
+// kNotFound where `path` is not there: names what was expected, and the option that gives it.
+Status check_data(const std::string& path, const std::string& format, const std::string& option = "--data");
 
 // A text to be evaluated on.
 Result<std::string> read_eval_text(const std::string& path);

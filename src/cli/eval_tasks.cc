@@ -16,10 +16,6 @@ struct ProblemArgs {
   int32_t n_shots = 5, max_tokens = 256;
 };
 
-Status check_limit(int64_t limit) {
-  return limit >= 0 ? Status() : invalid_argument(fmt::format("--limit {}: must not be negative", limit));
-}
-
 std::string percent(const Estimate& e) {
   return fmt::format("{:>8.2f}% +- {:.2f}%", 100 * e.value, 100 * e.error);
 }
@@ -46,7 +42,6 @@ std::string choice_table(const ChoiceResult& r) {
 }
 
 int run_choice_task(const EvalArgs& args, const ChoiceTask& task) {
-  if (auto status = check_limit(args.limit); !status.ok()) return fail(status);
   const auto set = read_task(task, args.data, args.limit);
   if (!set.ok()) return fail(set.status());
   auto description = describe_eval(args, task.name);
@@ -89,7 +84,6 @@ Estimate share(const std::vector<uint8_t>& right) {
 
 int run_gsm8k(const ProblemArgs& args) {
   const EvalArgs& eval = args.eval;
-  if (auto status = check_limit(eval.limit); !status.ok()) return fail(status);
   if (args.max_tokens < 1 || args.n_shots < 1)
     return fail(invalid_argument("--max-tokens and --n-shots must be at least 1"));
   if (auto status = check_data(eval.data, kGsm8kFormat); !status.ok()) return fail(status);
@@ -145,8 +139,9 @@ const std::vector<ChoiceTask>& choice_tasks() {
   return tasks;
 }
 
-Result<ChoiceSet> read_task(const ChoiceTask& task, const std::string& path, int64_t limit) {
-  OCTET_RETURN_IF_ERROR(check_data(path, task.format));
+Result<ChoiceSet> read_task(const ChoiceTask& task, const std::string& path, int64_t limit,
+                            const std::string& option) {
+  OCTET_RETURN_IF_ERROR(check_data(path, task.format, option));
   return task.read(path, limit);
 }
 
@@ -169,9 +164,11 @@ void add_eval_tasks(CLI::App& eval, Action& action) {
     auto* command = eval.add_subcommand(task.name, task.description);
     auto args = std::make_shared<EvalArgs>();
     add_eval_options(*command, *args, task.path, task.format);
-    command->add_option(
-        "--limit", args->limit,
-        std::string(task.name) == "mmlu" ? "questions a subject (default: all)" : "questions (default: all)");
+    command
+        ->add_option("--limit", args->limit,
+                     std::string(task.name) == "mmlu" ? "questions a subject (default: all)"
+                                                      : "questions (default: all)")
+        ->check(at_least_one());
     command->footer(fmt::format(
         "Example:\n  octet eval {} models/smollm2-135m-instruct.gguf --scheme int8-minmax --baseline "
         "models/smollm2-135m-instruct.gguf --data {} --output {}.json",
@@ -182,7 +179,7 @@ void add_eval_tasks(CLI::App& eval, Action& action) {
   auto* command = eval.add_subcommand("gsm8k", "GSM8K: word problems, the solution is written out");
   auto args = std::make_shared<ProblemArgs>();
   add_eval_options(*command, args->eval, "data/gsm8k_test.jsonl", kGsm8kFormat, 32);
-  command->add_option("--limit", args->eval.limit, "problems (default: all)");
+  command->add_option("--limit", args->eval.limit, "problems (default: all)")->check(at_least_one());
   command->add_option(
       "--shots", args->shots,
       "file of solved problems (GSM8K's train file), the first of which come before each question");

@@ -18,7 +18,9 @@ struct ChoiceTask {
 };
 const std::vector<ChoiceTask>& choice_tasks();
 
-Result<ChoiceSet> read_task(const ChoiceTask& task, const std::string& path, int64_t limit);
+// `option`: the one that gave the path, for errors.
+Result<ChoiceSet> read_task(const ChoiceTask& task, const std::string& path, int64_t limit,
+                            const std::string& option = "--data");
 
 // Loads the model, answers, lets the model go. `prefix` tells several models' units in one journal apart.
 Result<ChoiceAnswers> run_choices(const ModelArgs& model, const ChoiceSet& set, const std::string& title,

@@ -26,6 +26,7 @@ struct Args {
 };
 
 Result<ProfileReport> measure(const Args& args) {
+  OCTET_RETURN_IF_ERROR(check_outputs({args.output, args.report, args.trace}));
   OCTET_RETURN_IF_ERROR(check_variants(args.schemes, args.kv_dtypes));
   ModelOptions options = args.model.options;
   if (!args.model.kv_memory.empty()) {

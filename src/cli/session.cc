@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 
@@ -18,6 +19,7 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
       "config.json, or a built-in name such as llama-3.1-8b");
   model->excludes(random);
   ModelOptions& o = args.options;
+  const std::string quantizing = set == ModelOptionSet::kAll ? "with --scheme: " : "with --schemes: ";
   if (set == ModelOptionSet::kAll) {
     command.add_option(
         "--scheme", o.scheme,
@@ -27,20 +29,19 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
         ->capture_default_str();
     command.add_option("--max-batch", o.max_batch, "sequences in a step")->capture_default_str();
   }
-  command.add_option("--exclude", o.exclude,
-                     "with --scheme: regular expression over layers that stay 16 bit");
+  command.add_option("--exclude", o.exclude, quantizing + "regular expression over layers that stay 16 bit");
   command
       .add_option("--override", o.overrides,
-                  "with --scheme: REGEX=SCHEME, layers in another scheme; the last that matches wins")
+                  quantizing + "REGEX=SCHEME, layers in another scheme; the last that matches wins")
       ->allow_extra_args(false);
-  command.add_flag("--quantize-head", o.quantize_head, "with --scheme: the output head too");
+  command.add_flag("--quantize-head", o.quantize_head, quantizing + "the output head too");
   command.add_option("--kv-memory", args.kv_memory,
                      "memory for the KV cache, such as 2GiB (default: --max-batch times --max-context, or "
                      "times 1024 tokens without it, 4GiB at most)");
   command
       .add_option("--max-step-tokens", o.max_step_tokens,
                   "tokens in a step, prompts in chunks of these (default: 8192 on a GPU, 2048 on a CPU)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
   command.add_option("--page-size", o.page_size, "tokens in a page of the KV cache (default: the backend's)");
   command
@@ -65,6 +66,16 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
   command.add_flag("--no-prefix-cache", args.no_prefix_cache,
                    "do not share the cache of common prompt beginnings");
   command.add_option("--seed", args.seed, "of sampling, where a request brings none");
+}
+
+CLI::Validator at_least_one() {
+  const auto check = [](std::string& text) -> std::string {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool fits = error == std::errc() && end == text.data() + text.size() && value >= 1;
+    return fits ? "" : "'" + text + "': expected an integer from 1 on";
+  };
+  return {check, ""};
 }
 
 Result<int64_t> parse_size(const std::string& option, const std::string& text) {

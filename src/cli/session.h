@@ -35,6 +35,9 @@ struct ModelArgs {
 enum class ModelOptionSet { kAll, kWithoutVariant };
 void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set = ModelOptionSet::kAll);
 
+// Of an option that must not be given as 0, for that is how it says "none given".
+CLI::Validator at_least_one();
+
 // "512MiB", "2GiB", "1.5G", plain bytes. kInvalidArgument names the option.
 Result<int64_t> parse_size(const std::string& option, const std::string& text);
 // Whether there are such schemes ("stored" is one) and caches: told before anything is measured.

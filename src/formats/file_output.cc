@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include <fcntl.h>
@@ -60,6 +61,16 @@ Status FileOutput::commit() {
   const int error = errno;
   ::unlink(partial_name(path_).c_str());
   return failure(path_, "finish the file", error);
+}
+
+Status check_outputs(std::initializer_list<std::string> paths) {
+  for (const std::string& path : paths) {
+    if (path.empty()) continue;
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) return failure(path, "create the file", EISDIR);
+    OCTET_RETURN_IF_ERROR(FileOutput::create(path).status());
+  }
+  return {};
 }
 
 Status write_text_file(const std::string& path, std::string_view text) {

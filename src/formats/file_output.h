@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,10 @@ class FileOutput {
   std::string path_;
   int fd_ = -1;  // -1: committed or moved from
 };
+
+// The error that write_text_file would give for one of these, before minutes are spent on what is to be
+// written. Empty paths are none.
+Status check_outputs(std::initializer_list<std::string> paths);
 
 Status write_text_file(const std::string& path, std::string_view text);
 

@@ -167,6 +167,18 @@ def test_bench_sweep_goes_on_where_it_stopped(octet, model, tmp_path):
     assert "line 1" in error_line(octet(*sweep, code=1))
 
 
+@pytest.mark.parametrize("args, code, expected", [
+    (["no-such-model"], 1, "octet: error: no-such-model: no such file"),
+    (["--random-weights", "smollm2-135m", "--workloads", "9000/10"], 2, "9010 tokens, and the model was made for"),
+    (["--random-weights", "smollm2-135m", "--schemes", "bf16,fp8", "--kv-memory", "1KiB"], 1, "--kv-memory"),
+])
+def test_bench_sweep_leaves_no_empty_file(octet, tmp_path, args, code, expected):
+    done = octet("bench", "sweep", *args, "--output", tmp_path / "rows.jsonl", code=code)
+    errors = [line for line in done.stderr.splitlines() if "octet: error:" in line]
+    assert len(errors) == (2 if "bf16,fp8" in args else 1) and all(expected in line for line in errors)
+    assert list(tmp_path.iterdir()) == [] and done.stdout == ""
+
+
 def test_random_weights(octet):
     done = octet("bench", "latency", "--random-weights", "smollm2-135m", "--scheme", "int8-minmax", "--prefill", "16",
                  "--context", "8", "--decode-batch", "1,2", "--steps", "2", "--repeats", "1", "--json")
@@ -198,6 +210,8 @@ def test_profile_writes_what_it_measured(octet, model, tmp_path):
     (["--repeats", "0"], "--repeats"),
     (["--schemes", "int9"], "int9"),
     (["--kv-memory", "1MiB", "--contexts", "8"], "--kv-memory"),
+    (["--output", "no/such/folder/p.json"], "no/such/folder/p.json: cannot create"),
+    (["--trace", "/tmp"], "/tmp: cannot create the file: Is a directory"),
 ])
 def test_profile_options_that_make_no_sense(octet, model, args, expected):
     assert expected in error_line(octet("profile", model, *args, code=2))

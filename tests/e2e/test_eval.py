@@ -77,6 +77,10 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(octet, model, text, tmp_
     (["gsm8k", "--max-tokens", "0"], 2, "--max-tokens"),
     (["compare", "--schemes", "int9"], 2, "int9"),
     (["compare", "--scheme", "fp8"], 2, "--schemes"),
+    (["compare", "--limit", "0"], 2, "--limit: '0': expected an integer from 1 on"),
+    (["compare", "--mmlu", "no/mmlu"], 1, "--mmlu gives another path"),
+    (["compare", "--output", "no/such/folder/c.json"], 2, "no/such/folder/c.json: cannot create"),
+    (["compare", "--report", "no/such/folder/c.html"], 2, "no/such/folder/c.html: cannot create"),
 ])
 def test_what_makes_no_sense(octet, model, text, args, code, expected):
     data = [] if "--data" in args else ["--data", text]
@@ -143,5 +147,8 @@ def test_compare(octet, model, quantized, text, arc, tmp_path):
         ("baseline", "bf16"), ("int8-minmax", "int8-minmax"), ("int8", "int8"), ("smollm2-int8", "int8-minmax")]
     for row in result["rows"]:
         assert row["perplexity"] > 1 and row["weight_bytes"] > 0 and row["tokens_per_second"] > 0 and row["arc"]["acc"] > 0.5
+    other = octet("eval", "compare", model, "--schemes", "int8", "--data", text, *WINDOWS, "--limit", "2", "--calibration", text, "--samples", "9",
+                  "--sequence-length", "64", "--checkpoints", made, code=2)
+    assert "made with another samples (8, not 9)" in error_line(other)
     page = report.read_text()
     assert "Plotly.newPlot" in page and "octet eval compare" in page and 'src="' not in page.split("</head>")[1]

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "advise/choice.h"
+#include "advise/measure_steps.h"
 
 namespace octet {
 namespace {
@@ -168,6 +169,19 @@ TEST_F(ChoiceTest, SaysWhatWouldChangeTheAnswer) {
     other.requests.input_len = 100;
     return rank(variants_, other, bounded)[0].variant != ranked[0].variant;
   }());
+}
+
+TEST(MeasureSteps, RoundsAreJoinedAndComparedByShape) {
+  const std::vector<StepPoint> first = {{decode(1, 16), 1}, {decode(2, 16), 2}, {prefill(8), 4}};
+  std::vector<StepPoint> second = first;
+  second[1].seconds = 4;
+  EXPECT_EQ(mean_of_rounds(first, second)[1].seconds, 3);
+  EXPECT_EQ(mean_of_rounds(first, second)[2].seconds, 4);
+  EXPECT_EQ(time_ratio(first, second), 1);  // one step that was held up is not the machine
+  for (StepPoint& point : second) point.seconds *= 1.5;
+  EXPECT_EQ(time_ratio(first, second), 1.5);
+  EXPECT_EQ(time_ratio(first, {{prefill(8), 2}, {prefill(99), 9}}), 0.5);
+  EXPECT_EQ(time_ratio(first, {{prefill(99), 9}}), 1);
 }
 
 }  // namespace

@@ -92,4 +92,22 @@ Result<std::vector<StepPoint>> measure_steps(Model& model, const MeasureOptions&
   return points;
 }
 
+std::vector<StepPoint> mean_of_rounds(std::vector<StepPoint> first, const std::vector<StepPoint>& second) {
+  OCTET_CHECK(first.size() == second.size());
+  for (size_t i = 0; i < first.size(); ++i) {
+    OCTET_CHECK(first[i].shape == second[i].shape);
+    first[i].seconds = (first[i].seconds + second[i].seconds) / 2;
+  }
+  return first;
+}
+
+double time_ratio(const std::vector<StepPoint>& before, const std::vector<StepPoint>& now) {
+  std::vector<double> ratios;
+  for (const StepPoint& then : before) {
+    const auto same = std::ranges::find(now, then.shape, &StepPoint::shape);
+    if (same != now.end()) ratios.push_back(same->seconds / then.seconds);
+  }
+  return ratios.empty() ? 1 : median(std::move(ratios));
+}
+
 }  // namespace octet

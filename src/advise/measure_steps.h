@@ -17,4 +17,12 @@ struct MeasureOptions {
 // model's largest step. Errors: the device failed.
 Result<std::vector<StepPoint>> measure_steps(Model& model, const MeasureOptions& options);
 
+// Two rounds over the same steps, between which others were timed: what a load on the machine does to one of
+// them counts half.
+std::vector<StepPoint> mean_of_rounds(std::vector<StepPoint> first, const std::vector<StepPoint>& second);
+
+// How much longer steps take now than before: the median over the shapes that both have; 1 where there is
+// none.
+double time_ratio(const std::vector<StepPoint>& before, const std::vector<StepPoint>& now);
+
 }  // namespace octet

@@ -19,6 +19,7 @@ struct StepShape {
   double decode_keys = 0;   // sum over sequences with one token: tokens that it attends to
   double prefill_keys = 0;  // sum over all tokens of longer chunks
 
+  bool operator==(const StepShape&) const = default;
   void add(int32_t first, int32_t n);  // n tokens of a sequence from position `first` on; rows apart
 };
 

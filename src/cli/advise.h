@@ -44,7 +44,8 @@ struct Advice {
     size_t variant = 0;  // that it became
     RecipeFile recipe;
   };
-  std::optional<LayersPlan> layers;          // where a plan by layer was measured
+  std::optional<LayersPlan> layers;  // where a plan by layer was measured
+  double slower_now = 1;             // time of the recommended variant's steps at the end, over that before
   std::optional<ThroughputResult> measured;  // of the recommended variant, for real
 
   bool found() const { return !ranked.empty() && ranked.front().why_not.empty(); }
@@ -54,7 +55,7 @@ struct Advice {
 
 // Errors: of options, of loading, and of measuring. What does not fit the device is left out, and said.
 Result<Advice> measure_variants(const AdviseArgs& args);
-// The workload on the recommended variant, measured.
+// The recommended variant's steps, timed once more, and the workload on it, measured.
 Status check_advice(const AdviseArgs& args, Advice& advice);
 
 void add_advise(CLI::App& app, Action& action);

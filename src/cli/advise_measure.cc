@@ -1,4 +1,4 @@
-// Quality and speed of each scheme, one after another: first how far each is from the model as it is stored,
+// What was asked, and in which order it is measured: how far each scheme is from the model as it is stored,
 // then, with that one unloaded, how long its steps take.
 #include <charconv>
 #include <cmath>
@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "advise/measure_steps.h"
 #include "base/log.h"
 #include "bench/sweep.h"
 #include "cli/advise.h"
@@ -128,21 +127,6 @@ Status measure_qualities(const AdviseArgs& args, std::vector<Entry>& list, Advic
   return {};
 }
 
-// Room in the cache for the whole workload, or for as much as the device holds; 0: not even one request.
-Result<int64_t> cache_bytes(ModelArgs& load, const AdviseArgs& args, const ThroughputOptions& requests) {
-  load.options.max_batch = args.max_batch;
-  load.options.max_context = requests.input_len + requests.output_len;
-  load.options.kv_bytes = int64_t{1} << 50;
-  OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(load));
-  OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(load));
-  OCTET_ASSIGN_OR_RETURN(const auto plan, Model::plan(*checkpoint, *ops, load.options));
-  const int64_t available = ops->info().memory_available;
-  if (available <= 0) return plan.kv_cache;
-  const int64_t left = available - (plan.total() - plan.kv_cache);
-  const int64_t one = plan.kv_cache / args.max_batch;
-  return left < one ? 0 : std::min(plan.kv_cache, left);
-}
-
 Status read_requirements(const AdviseArgs& args, Advice& advice) {
   OCTET_ASSIGN_OR_RETURN(advice.workload, served_workload(args));
   OCTET_ASSIGN_OR_RETURN(advice.requirements.bounds, parse_quality(args.quality));
@@ -171,33 +155,6 @@ Status read_requirements(const AdviseArgs& args, Advice& advice) {
 }
 
 }  // namespace
-
-Status measure_speed(const AdviseArgs& args, const std::string& scheme, ModelArgs load,
-                     const std::optional<QualityFigures>& quality, Advice& advice) {
-  const ThroughputOptions& requests = advice.workload.requests;
-  OCTET_ASSIGN_OR_RETURN(load.options.kv_bytes, cache_bytes(load, args, requests));
-  const std::string name = scheme + ", KV " + load.options.kv_dtype;
-  if (load.options.kv_bytes == 0) {
-    advice.left_out.push_back(name + ": does not fit into the device's memory");
-    return {};
-  }
-  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
-  Variant variant;
-  variant.scheme = scheme;
-  variant.kv = session.model->kv_name();
-  variant.quality = quality;
-  variant.memory = session.model->memory();
-  variant.max_step_tokens = session.model->max_step_tokens();
-  log_info(name + ": timing steps");
-  OCTET_ASSIGN_OR_RETURN(variant.points,
-                         measure_steps(*session.model, {requests.input_len, requests.output_len}));
-  OCTET_ASSIGN_OR_RETURN(variant.step, StepModel::fit(variant.points));
-  advice.device = session.model->ops().info().device;
-  advice.variants.push_back(std::move(variant));
-  advice.loads.push_back(std::move(load));
-  advice.candidates.push_back(scheme);
-  return {};
-}
 
 Result<Advice> measure_variants(const AdviseArgs& args) {
   Advice advice;
@@ -240,6 +197,7 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
     OCTET_RETURN_IF_ERROR(measure_speed(args, entry.candidate.name, *entry.load, entry.quality, advice)
                               .with_context(entry.candidate.name));
   }
+  OCTET_RETURN_IF_ERROR(time_again(advice));
   if (advice.variants.empty()) return resource_exhausted("no scheme fits: " + advice.left_out.front());
   advice.ranked = rank(advice.variants, advice.workload, advice.requirements);
   if (!args.recipe.empty() && !text.tokens.empty()) {
@@ -250,24 +208,6 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
   advice.what_if = what_if(advice.variants, advice.workload, advice.requirements, advice.best().variant);
   OCTET_RETURN_IF_ERROR(check_advice(args, advice));
   return advice;
-}
-
-Status check_advice(const AdviseArgs& args, Advice& advice) {
-  constexpr double kShort = 60;  // seconds
-  if (args.no_check || (!args.check && advice.best().served.seconds > kShort)) return {};
-  ModelArgs load = advice.loads[advice.best().variant];
-  const Variant& variant = advice.recommended();
-  if (const int64_t cache = advice.best().memory - (variant.memory.total() - variant.memory.kv_cache);
-      cache < load.options.kv_bytes) {
-    load.options.kv_bytes = cache;  // as --memory leaves
-  }
-  load.no_prefix_cache = true;
-  load.max_waiting = advice.workload.requests.requests;
-  OCTET_ASSIGN_OR_RETURN(Session session, open_session(load, false));
-  OCTET_RETURN_IF_ERROR(start_engine(session, load));
-  OCTET_ASSIGN_OR_RETURN(
-      advice.measured, bench_throughput(*session.engine, session.model->config(), advice.workload.requests));
-  return {};
 }
 
 }  // namespace octet

@@ -29,9 +29,12 @@ Result<QualityFigures> measure_quality(const ModelArgs& load, Session& baseline,
 // The rows of `octet eval compare --json`, by scheme.
 Result<std::map<std::string, QualityFigures>> read_quality(const std::string& path);
 
-// Times the steps of `load` and adds it to the variants; left out, and said, where it does not fit.
+// Times the steps of `load` once and adds it to the variants; left out, and said, where it does not fit.
 Status measure_speed(const AdviseArgs& args, const std::string& scheme, ModelArgs load,
                      const std::optional<QualityFigures>& quality, Advice& advice);
+
+// The second round, the last variant first: what changes on the machine meanwhile is shared by all.
+Status time_again(Advice& advice);
 
 // Where no fast scheme meets the bounds: measures each layer alone in each of those, plans a scheme for each
 // layer, measures the plan, and adds it to the variants.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -91,20 +92,34 @@ std::string changes(const Advice& a) {
   return text;
 }
 
+constexpr double kMoved = 0.10;  // of a step's time: more than predictions may be off
+
+// Empty where the machine is as fast as it was when steps were timed.
+std::string moved(const Advice& a) {
+  if (std::abs(a.slower_now - 1) <= kMoved) return "";
+  return fmt::format(
+      "the machine has changed: steps of {} take {:.0f} % {} now than when the schemes were timed; what else "
+      "runs "
+      "here? ask again when it is quiet\n",
+      a.recommended().name(), 100 * std::abs(a.slower_now - 1), a.slower_now > 1 ? "longer" : "less");
+}
+
 std::string check_text(const Advice& a) {
   if (!a.measured) {
-    return fmt::format(
-        "not checked: the workload would take {:.0f} s; --check runs it, or\n  octet bench throughput MODEL "
-        "--input-len {} --output-len {} --requests {} --rate {:g} --max-batch {}\n",
-        a.best().served.seconds, a.workload.requests.input_len, a.workload.requests.output_len,
-        a.workload.requests.requests, a.workload.requests.rate, a.workload.max_batch);
+    return moved(a) + fmt::format(
+                          "not checked: the workload would take {:.0f} s; --check runs it, or\n  octet bench "
+                          "throughput MODEL "
+                          "--input-len {} --output-len {} --requests {} --rate {:g} --max-batch {}\n",
+                          a.best().served.seconds, a.workload.requests.input_len,
+                          a.workload.requests.output_len, a.workload.requests.requests,
+                          a.workload.requests.rate, a.workload.max_batch);
   }
   std::string text = fmt::format("{:<18} {:>11} {:>11} {:>8}\n", "checked", "predicted", "measured", "off");
   for (const auto& x : agreements(a.best().served, *a.measured, a.workload.requests.rate > 0)) {
     text += fmt::format("{:<18} {:>11.2f} {:>11.2f} {:>+7.1f}%\n", x.name, x.predicted, x.measured,
                         100 * x.off());
   }
-  return text;
+  return text + moved(a);
 }
 
 ordered_json variant_json(const Advice& a, const Outcome& o) {
@@ -176,6 +191,7 @@ ordered_json to_json(const Advice& a) {
     json["changes"].push_back({{"when", c.when}, {"what", c.what}, {"gain", c.gain}});
   }
   json["unchanged"] = a.what_if.looked_at;
+  json["slower_now"] = a.slower_now;
   if (a.measured) {
     json["check"] = {{"measured", to_json(*a.measured)}};
     for (const auto& x : agreements(a.best().served, *a.measured, r.rate > 0)) {

@@ -15,14 +15,12 @@ namespace {
 constexpr char kH100[] = "NVIDIA H100 80GB HBM3, CUDA device 0";
 
 Result<KernelReport> measure(const KernelBenchOptions& options) {
-  testing::TempFolder folder;
-  folder.write("config.json", testing::small_llama_config(6, 256));
-  auto checkpoint = Checkpoint::random(folder.path());
   auto ops = make_cpu_ops({.n_threads = 1});
-  EXPECT_TRUE(checkpoint.ok() && ops.ok());
+  EXPECT_TRUE(ops.ok());
   ModelOptions model;
   model.scheme = "int8-minmax";
-  return bench_kernels(*checkpoint, std::move(ops).value(), model, options);
+  return bench_kernels(testing::random_checkpoint(testing::small_llama_config(6, 256)),
+                       std::move(ops).value(), model, options);
 }
 
 TEST(KernelBench, MeasuresEveryOpOfAModel) {

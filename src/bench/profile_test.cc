@@ -15,11 +15,7 @@ namespace octet {
 namespace {
 
 std::shared_ptr<Checkpoint> random_checkpoint() {
-  testing::TempFolder folder;
-  folder.write("config.json", testing::small_llama_config(3, 128));
-  auto checkpoint = Checkpoint::random(folder.path());
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  return *checkpoint;
+  return testing::random_checkpoint(testing::small_llama_config(3, 128));
 }
 
 Result<std::unique_ptr<Ops>> one_thread() {

@@ -3,8 +3,6 @@
 #include "engine/model_executor.h"
 
 #include <condition_variable>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <mutex>
 
@@ -12,37 +10,28 @@
 
 #include "backend/cpu/cpu_ops.h"
 #include "engine/engine.h"
+#include "formats/test_util.h"
 #include "model/model.h"
 
 namespace octet {
 namespace {
 
-constexpr char kConfig[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 211,
-  "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-  "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
-})";
 constexpr int32_t kRequests = 6, kOutput = 60;
 
 std::unique_ptr<Model> load(int32_t max_batch, int32_t max_step_tokens, int64_t kv_tokens) {
-  const auto folder = std::filesystem::temp_directory_path() / "octet_model_executor_test";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "config.json") << kConfig;
-  auto checkpoint = Checkpoint::random(folder.string());
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  const auto checkpoint = testing::random_checkpoint(testing::small_llama_config(2, 256));
   auto ops = make_cpu_ops({.n_threads = 1});
-  if (!checkpoint.ok() || !ops.ok()) return nullptr;
+  if (checkpoint == nullptr || !ops.ok()) return nullptr;
   ModelOptions options;
   options.scheme = "int8-minmax";
   options.max_batch = max_batch;
   options.max_step_tokens = max_step_tokens;
   options.max_context = 128;
-  const auto plan = Model::plan(**checkpoint, **ops, options);
+  const auto plan = Model::plan(*checkpoint, **ops, options);
   EXPECT_TRUE(plan.ok()) << plan.status().message();
   if (!plan.ok()) return nullptr;
   options.kv_bytes = plan->kv_bytes_per_token * kv_tokens;
-  auto model = Model::load(std::move(checkpoint).value(), std::move(ops).value(), options);
+  auto model = Model::load(checkpoint, std::move(ops).value(), options);
   EXPECT_TRUE(model.ok()) << model.status().message();
   return model.ok() ? std::move(model).value() : nullptr;
 }

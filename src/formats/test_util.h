@@ -132,6 +132,15 @@ inline std::string small_llama_config(int layers, int positions) {
          std::to_string(layers) + R"(, "max_position_embeddings": )" + std::to_string(positions) + "}";
 }
 
+// The model of a config.json, with random weights.
+inline std::shared_ptr<Checkpoint> random_checkpoint(const std::string& config) {
+  const TempFolder folder;
+  folder.write("config.json", config);
+  auto checkpoint = Checkpoint::random(folder.path());
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  return checkpoint.ok() ? *checkpoint : nullptr;
+}
+
 // A folder with the model in random 16-bit weights, written by this project's writer.
 void write_tiny_model(const TempFolder& folder, const ModelConfig& config);
 // The same with int8 or fp8 weights per channel in every block, scales of bf16.

@@ -1,11 +1,11 @@
 // Batch invariance: the logits of a prompt are bit-equal alone, beside others, in chunks or whole.
-#include <fstream>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_ops.h"
 #include "backend/cuda/cuda_backend.h"
+#include "formats/test_util.h"
 #include "model/test_util.h"
 
 namespace octet {
@@ -30,13 +30,9 @@ Result<std::unique_ptr<Ops>> make_ops(const Case& c) {
 }
 
 std::unique_ptr<Model> load(const Case& c) {
-  const auto folder = std::filesystem::temp_directory_path() / "octet_invariance_test";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "config.json") << kConfig;
-  auto checkpoint = Checkpoint::random(folder.string());
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  const auto checkpoint = octet::testing::random_checkpoint(kConfig);
   auto ops = make_ops(c);
-  if (!checkpoint.ok() || !ops.ok()) return nullptr;
+  if (checkpoint == nullptr || !ops.ok()) return nullptr;
   ModelOptions options;
   options.scheme = c.scheme;
   options.kv_dtype = c.kv;
@@ -44,7 +40,7 @@ std::unique_ptr<Model> load(const Case& c) {
   options.max_batch = 16;
   options.max_step_tokens = 512;
   options.max_context = 128;
-  auto model = Model::load(std::move(checkpoint).value(), std::move(ops).value(), options);
+  auto model = Model::load(checkpoint, std::move(ops).value(), options);
   EXPECT_TRUE(model.ok()) << model.status().message();
   return model.ok() ? std::move(model).value() : nullptr;
 }
@@ -56,7 +52,7 @@ std::vector<int32_t> prompt(uint32_t seed, size_t n) {
   return ids;
 }
 
-class BatchInvariance : public testing::TestWithParam<Case> {};
+class BatchInvariance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(BatchInvariance, AloneBesideOthersChunkedOrWhole) {
   if (const auto ops = make_ops(GetParam()); !ops.ok()) GTEST_SKIP() << ops.status().message();
@@ -113,7 +109,7 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BatchInvariance, testing::ValuesIn(cases()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(All, BatchInvariance, ::testing::ValuesIn(cases()), [](const auto& info) {
   std::string name = std::string(info.param.isa) + "_" + info.param.scheme + "_kv_" + info.param.kv;
   std::replace_if(
       name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');

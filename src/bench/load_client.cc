@@ -1,5 +1,6 @@
 #include "bench/load_client.h"
 
+#include <cctype>
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -23,6 +24,17 @@ using Error = boost::system::error_code;
 
 constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kErrorBytes = 300;  // of a body that explains a failure
+
+// In one line, for a page of HTML has many.
+std::string in_one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    const bool space = std::isspace(static_cast<unsigned char>(c)) != 0;
+    if (!space) line += c;
+    if (space && !line.empty() && line.back() != ' ') line += ' ';
+  }
+  return line;
+}
 
 double seconds(Clock::duration d) {
   return std::chrono::duration<double>(d).count();
@@ -160,6 +172,7 @@ class LoadRun {
     std::string explanation;
     SseReader events;
     int64_t n_events = 0;
+    bool ended = false;  // by the stream's own word
     char bytes[kReadBytes];
     while (!parser.is_done()) {
       parser.get().body().data = bytes;
@@ -170,20 +183,24 @@ class LoadRun {
       if (read_error && read_error != http::error::need_buffer) throw boost::system::system_error(read_error);
       const std::string_view piece(bytes, sizeof(bytes) - parser.get().body().size);
       if (status == 200) {
-        take(events, piece, seconds(Clock::now() - sent), n_events, result);
+        take(events, piece, seconds(Clock::now() - sent), n_events, ended, result);
       } else if (explanation.size() < kErrorBytes) {
         explanation.append(piece.substr(0, kErrorBytes - explanation.size()));
       }
     }
-    if (status != 200) result.error = fmt::format("status {}: {}", status, explanation);
+    if (status != 200) result.error = fmt::format("status {}: {}", status, in_one_line(explanation));
+    if (result.ok() && n_events > 0 && !ended)
+      result.error = fmt::format("the stream stopped midway, after {} events with text", n_events);
     if (result.output_tokens == 0) result.output_tokens = n_events;  // a server that gives no usage
     keep_ = parser.get().keep_alive();
     co_return true;
   }
 
-  void take(SseReader& events, std::string_view piece, double now, int64_t& n_events, LoadResult& result) {
+  void take(SseReader& events, std::string_view piece, double now, int64_t& n_events, bool& ended,
+            LoadResult& result) {
     events.feed(piece, [&](const SseReader::Event& event) {
       if (!event.error.empty() && result.error.empty()) result.error = event.error;
+      ended = ended || event.done;
       if (event.completion_tokens >= 0) result.output_tokens = event.completion_tokens;
       if (event.prompt_tokens >= 0) result.input_tokens = event.prompt_tokens;
       if (!event.has_text) return;
@@ -236,7 +253,7 @@ Result<Url> parse_url(const std::string& text) {
     authority = authority.substr(1, authority.size() - 2);
   url.host = authority;
   const bool digits = !url.port.empty() && url.port.find_first_not_of("0123456789") == std::string::npos;
-  if (url.host.empty() || !digits || url.port.size() > 5 ||
+  if (url.host.empty() || !digits || url.port.size() > 5 || std::stoi(url.port) > 65535 ||
       rest.find_first_of(" \t\r\n") != std::string_view::npos) {
     return invalid_argument("'" + text + "' is no address of a server; expected http://HOST:PORT");
   }
@@ -274,7 +291,7 @@ Result<std::string> http_get(const Url& url, const std::string& path, const std:
     if (failure) return unavailable(what + failure.message());
     if (parser.get().result_int() != 200) {
       return unavailable(fmt::format("{}status {}: {}", what, parser.get().result_int(),
-                                     parser.get().body().substr(0, kErrorBytes)));
+                                     in_one_line(parser.get().body().substr(0, kErrorBytes))));
     }
     return parser.get().body();
   } catch (const boost::system::system_error& e) {
@@ -289,7 +306,7 @@ Result<std::string> first_model(const Url& url, const std::string& api_key) {
   const auto id = nlohmann::json::json_pointer("/data/0/id");
   if (!json.is_object() || !json.contains(id) || !json[id].is_string()) {
     return unavailable(url.text() + "/v1/models: expected an OpenAI list of models, found: " +
-                       body.substr(0, 80) + "; give --model");
+                       in_one_line(body.substr(0, 80)) + "; give --model");
   }
   return json[id].get<std::string>();
 }

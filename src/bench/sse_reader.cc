@@ -51,7 +51,10 @@ SseReader::Event SseReader::parse(std::string_view data) {
   }
   simdjson::dom::array choices;
   if (root["choices"].get(choices) == simdjson::SUCCESS) {
-    for (const element choice : choices) event.has_text = event.has_text || has_text(choice);
+    for (const element choice : choices) {
+      event.has_text = event.has_text || has_text(choice);
+      event.done = event.done || choice["finish_reason"].is_string();
+    }
   }
   return event;
 }

@@ -12,7 +12,7 @@ class SseReader {
   // What one event said.
   struct Event {
     bool has_text = false;  // a choice with text (or the delta of one): counts as a token's arrival
-    bool done = false;      // [DONE]
+    bool done = false;      // [DONE], or a choice with a reason why it ended
     int64_t prompt_tokens = -1, completion_tokens = -1;  // of `usage`, where it came
     std::string error;  // what the server says went wrong, or why the event makes no sense
   };

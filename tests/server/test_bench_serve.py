@@ -101,9 +101,10 @@ def test_the_model_of_another_name(server):
 @pytest.mark.parametrize("pieces, status, expected", [
     ([b"data: nonsense\n\n"], 200, "no JSON object"),
     ([b'data: {"choices":[{"text":"a"}]}\n\n', b'data: {"error":{"message":"the GPU is gone"}}\n\n'], 200, "the GPU is gone"),
+    ([b'data: {"choices":[{"text":"a"}]}\n\n'] * 3, 200, "stopped midway, after 3 events"),
     ([b""], 200, "without a token"),
-    ([b"busy"], 503, "status 503: busy"),
-], ids=["nonsense", "error-midway", "empty", "busy"])
+    ([b"<html>\n  <p>busy</p>\n</html>"], 503, "status 503: <html> <p>busy</p> </html>"),
+], ids=["nonsense", "error-midway", "stops-midway", "empty", "busy"])
 def test_servers_that_misbehave(stub, pieces, status, expected):
     done = bench(stub(pieces, status), *SMALL, code=1)
     assert expected in done.stderr and done.stderr.count("octet: error:") == 1
@@ -121,6 +122,7 @@ def test_no_server():
 @pytest.mark.parametrize("args, expected", [
     (["https://x"], "https"),
     (["http://x:port"], "http://HOST:PORT"),
+    (["http://x:99999"], "http://HOST:PORT"),
     (["http://x", "--goodput", "speed:3"], "speed:3"),
     (["http://x", "--token-ids", "5"], "LOW:HIGH"),
     (["http://x", "--num-prompts", "0"], "--num-prompts"),

@@ -11,8 +11,8 @@ namespace {
 
 constexpr double kWidth = 900, kPlotHeight = 340;
 constexpr double kLeft = 76, kRight = 28, kTop = 34, kBottom = 66;
-constexpr double kSlantedBottom = 150;               // room for names that do not fit beside one another
-constexpr double kLegendRow = 20, kCharacter = 7.2;  // pixels, about, of a letter of this size
+constexpr double kSlantedBottom = 150;  // room for names that do not fit beside one another
+constexpr double kLegendRow = 20, kLine = 16, kCharacter = 7.2;  // pixels, about, of a letter of this size
 
 constexpr const char* kStyle =
     "<style>text{font:13px system-ui,sans-serif;fill:#1b1f24}.b{font-weight:600}.paper{fill:#fff}"
@@ -26,8 +26,17 @@ std::string text_at(double x, double y, const std::string& text, const char* anc
                      attributes, escape_html(text));
 }
 
+// Names of groups that do not fit beside one another take two lines, "int8" and "+ KV int8".
+bool in_two_lines(const Figure& figure) {
+  const auto labels = group_labels(figure);
+  return std::ranges::any_of(labels, [&](const GroupLabel& label) {
+    return kCharacter * static_cast<double>(label.name.size() + 2) * static_cast<double>(labels.size()) >
+           kWidth - kLeft - kRight;
+  });
+}
+
 double bottom(const Figure& figure) {
-  return slanted(figure) ? kSlantedBottom : kBottom;
+  return (slanted(figure) ? kSlantedBottom : kBottom) + (in_two_lines(figure) ? kLine : 0);
 }
 
 std::string tick_text(double value) {
@@ -109,8 +118,16 @@ void append_places(const Figure& figure, const Scale& scale, std::string& svg) {
                          fmt::format(" transform=\"rotate(-50 {:.1f} {:.1f})\"", x + 4, base + 14))
                : text_at(x, base + 17, figure.places[i], "middle");
   }
-  for (const GroupLabel& label : group_labels(figure))
-    svg += text_at(scale.x(label.center), base + 35, label.name, "middle", " class=\"b\"");
+  size_t longest = 0;
+  for (const std::string& place : figure.places) longest = std::max(longest, place.size());
+  const double y = base + (slanted(figure) ? 36 + 0.77 * kCharacter * static_cast<double>(longest) : 35);
+  for (const GroupLabel& label : group_labels(figure)) {
+    const size_t plus = in_two_lines(figure) ? label.name.find(" + ") : std::string::npos;
+    const double x = scale.x(label.center);
+    svg += text_at(x, y, label.name.substr(0, plus), "middle", " class=\"b\"");
+    if (plus != std::string::npos)
+      svg += text_at(x, y + kLine, label.name.substr(plus + 1), "middle", " class=\"b\"");
+  }
 }
 
 void append_bars(const Figure& figure, const Scale& scale, std::string& svg) {

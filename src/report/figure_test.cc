@@ -72,6 +72,26 @@ TEST(Figure, TheFileHasBarsAndOutlines) {
   EXPECT_TRUE(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
 }
 
+TEST(Figure, LongNamesOfGroupsTakeTwoLines) {
+  Figure f;
+  f.kind = Figure::Kind::kStackedBars;
+  f.series = {{"all", "#111111", false, {}, {}, {}}};
+  const auto add = [&](const std::string& group) {
+    for (const char* place : {"128", "8192"}) {
+      f.places.emplace_back(place);
+      f.groups.push_back(group);
+      f.series[0].values.emplace_back(1.0);
+    }
+  };
+  add("int8-minmax + KV int8");
+  EXPECT_NE(to_svg(f).find(">int8-minmax + KV int8<"), std::string::npos);
+  for (const char* group : {"bf16", "fp8", "fp8-static + KV fp8", "int8-minmax"}) add(group);
+  const std::string svg = to_svg(f);
+  EXPECT_NE(svg.find(">int8-minmax<"), std::string::npos);
+  EXPECT_EQ(count(svg, ">+ KV int8<"), 1u);
+  EXPECT_EQ(count(svg, ">+ KV fp8<"), 1u);
+}
+
 TEST(Figure, PointsAreJoinedByTheFront) {
   Figure f;
   f.kind = Figure::Kind::kPoints;

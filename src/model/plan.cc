@@ -145,7 +145,8 @@ Status check_memory(const MemoryPlan& plan, int64_t available) {
                             mebibytes(plan.activations) + ", scratch " + mebibytes(plan.scratch);
   if (left < plan.kv_bytes_per_token * plan.page_size) {
     return resource_exhausted("the model needs " + mebibytes(fixed) + " before its KV cache but " +
-                              mebibytes(available) + " are free: " + needs +
+                              mebibytes(available) + " are free, " + mebibytes(fixed - available) +
+                              " are missing: " + needs +
                               "; try an 8-bit --scheme, or a smaller --max-step-tokens or --max-batch");
   }
   const int64_t tokens = left / plan.kv_bytes_per_token, whole = tokens / std::max(plan.max_context, 1);
@@ -153,9 +154,10 @@ Status check_memory(const MemoryPlan& plan, int64_t available) {
                                ? std::to_string(whole) + " sequences of " + std::to_string(plan.max_context)
                                : "one sequence of --max-context " + std::to_string(tokens);
   return resource_exhausted("serving needs " + mebibytes(plan.total()) + " but " + mebibytes(available) +
-                            " are free: " + needs + ", KV cache " + mebibytes(plan.kv_cache) +
-                            "; what is left holds a cache of " + std::to_string(tokens) + " tokens (" + fits +
-                            "): give --kv-memory " + std::to_string(left >> 20) +
+                            " are free, " + mebibytes(plan.total() - available) + " are missing: " + needs +
+                            ", KV cache " + mebibytes(plan.kv_cache) + "; what is left holds a cache of " +
+                            std::to_string(tokens) + " tokens (" + fits + "): give --kv-memory " +
+                            std::to_string(left >> 20) +
                             "MiB, or try an 8-bit --scheme or --kv-dtype int8 or fp8");
 }
 

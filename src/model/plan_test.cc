@@ -28,8 +28,8 @@ TEST(CheckMemory, FitsOrIsUnknown) {
 TEST(CheckMemory, SaysWhatCacheFits) {
   const Status status = check_memory(plan_of(1000 * kMiB, 2000 * kMiB), 1720 * kMiB);
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
-  for (const char* part :
-       {"needs 3120.0 MiB but 1720.0 MiB", "4800 tokens (2 sequences of 2048)", "--kv-memory 600MiB"}) {
+  for (const char* part : {"needs 3120.0 MiB but 1720.0 MiB are free, 1400.0 MiB are missing",
+                           "4800 tokens (2 sequences of 2048)", "--kv-memory 600MiB"}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << part << " in " << status.message();
   }
 }
@@ -42,7 +42,9 @@ TEST(CheckMemory, SaysWhichContextFits) {
 
 TEST(CheckMemory, SaysThatTheModelAloneIsTooLarge) {
   const Status status = check_memory(plan_of(1000 * kMiB, 0), 1100 * kMiB);
-  EXPECT_NE(status.message().find("needs 1120.0 MiB before its KV cache but 1100.0 MiB"), std::string::npos)
+  EXPECT_NE(
+      status.message().find("needs 1120.0 MiB before its KV cache but 1100.0 MiB are free, 20.0 MiB are"),
+      std::string::npos)
       << status.message();
 }
 

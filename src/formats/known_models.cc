@@ -86,6 +86,7 @@ Result<std::shared_ptr<Checkpoint>> Checkpoint::random(const std::string& source
   std::error_code ignored;
   if (std::filesystem::is_directory(source, ignored)) {
     OCTET_RETURN_IF_ERROR(read_hf_config_files(source, &checkpoint));
+    OCTET_RETURN_IF_ERROR(read_tokenizer_files(source, &checkpoint.tokenizer));
   } else {
     OCTET_ASSIGN_OR_RETURN(checkpoint.config, known_model(source));
   }

@@ -259,6 +259,16 @@ int64_t layer_bytes(const LayerWeights& w) {
 Status load_embedding(const Checkpoint& checkpoint, QType type, Ops& ops, ModelWeights& weights) {
   const ModelConfig& config = checkpoint.config;
   OCTET_ASSIGN_OR_RETURN(const auto* tensor, need(checkpoint, "model.embed_tokens.weight"));
+  if (tensor->type == code_dtype(type)) {  // from where it lies in the file, without a copy of its size
+    OCTET_ASSIGN_OR_RETURN(const Values values, read_values_raw(checkpoint, *tensor));
+    const auto bytes =
+        static_cast<size_t>(config.vocab_size * int64_t{config.hidden_size}) * qtype_bytes(type);
+    OCTET_ASSIGN_OR_RETURN(weights.embedding_data, ops.allocate(bytes));
+    ops.upload(weights.embedding_data.data(), values.rows.data, bytes);
+    weights.embedding = {weights.embedding_data.data(), tensor->type, config.vocab_size, config.hidden_size,
+                         config.hidden_size};
+    return {};
+  }
   HostLinear table;
   table.n = config.vocab_size;
   table.k = config.hidden_size;

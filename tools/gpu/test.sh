@@ -32,12 +32,14 @@ for check in "$bin"/octet_*_check; do
 done
 stage ops "$bin/octet_backend_test" --gtest_filter='*cuda*:CudaOps.*' --gtest_output="json:$out/ops.json" --gtest_brief=1
 stage model "$bin/octet_model_test" --gtest_filter='*Cuda*:*cuda*' --gtest_output="json:$out/model.json" --gtest_brief=1
-grep -h "KL" "$out/model.log"
+stage engine "$bin/octet_engine_test" --gtest_filter='*Cuda*' --gtest_output="json:$out/engine.json"
+stage faults env BIN="$bin" python3 tools/gpu/faults.py
+grep -h "KL\|log probabilities" "$out/model.log" "$out/engine.log"
 python3 - "$out" "${failed[@]}" <<'END'
 import json, pathlib, sys
 out = pathlib.Path(sys.argv[1])
 summary = {"devices": json.loads((out / "devices.json").read_text())["devices"], "failed": sys.argv[2:]}
-for name in ("ops", "model"):
+for name in ("ops", "model", "engine"):
     path = out / f"{name}.json"
     if path.exists():
         report = json.loads(path.read_text())
@@ -45,6 +47,6 @@ for name in ("ops", "model"):
         summary[name] = {"tests": len(tests), "failures": report["failures"], "timestamp": report["timestamp"],
                          "skipped": sum(t["result"] == "SKIPPED" for t in tests)}
 (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-print({name: summary.get(name) for name in ("ops", "model")})
+print({name: summary.get(name) for name in ("ops", "model", "engine")})
 END
 [ ${#failed[@]} = 0 ]

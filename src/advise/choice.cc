@@ -89,7 +89,7 @@ Outcome evaluate(const std::vector<Variant>& variants, size_t index, const Serve
     }
   } else if (requirements.ttft_ms > 0 && served->ttft_ms.p90 > requirements.ttft_ms) {
     outcome.why_not =
-        fmt::format("TTFT {:.0f} ms (p90), not {:.0f}", served->ttft_ms.p90, requirements.ttft_ms);
+        fmt::format("TTFT {:.1f} ms (p90), not {:g}", served->ttft_ms.p90, requirements.ttft_ms);
   }
   return outcome;
 }

@@ -90,24 +90,26 @@ Result<std::vector<Entry>> entries(const AdviseArgs& args, const std::string& st
   return found;
 }
 
+// Qualities that were measured before.
+Status take_qualities(const AdviseArgs& args, std::vector<Entry>& list, Advice& advice) {
+  OCTET_ASSIGN_OR_RETURN(const auto figures, read_quality(args.quality_from));
+  advice.quality_text = args.quality_from;
+  for (auto& entry : list) {
+    const bool is_stored = entry.candidate.name == list.front().candidate.name;
+    const auto row = figures.find(is_stored ? "baseline" : entry.candidate.name);
+    if (row == figures.end()) {
+      return not_found("--quality-from " + args.quality_from + ": there is no row of scheme '" +
+                       entry.candidate.name + "'; leave it out of --schemes, or measure it");
+    }
+    entry.quality = row->second;
+  }
+  return {};
+}
+
 // `text` stays empty where nothing is measured.
 Status measure_qualities(const AdviseArgs& args, std::vector<Entry>& list, Advice& advice,
                          QualityText& text) {
-  if (advice.requirements.bounds.empty()) return {};
-  if (!args.quality_from.empty()) {
-    OCTET_ASSIGN_OR_RETURN(const auto figures, read_quality(args.quality_from));
-    advice.quality_text = args.quality_from;
-    for (auto& entry : list) {
-      const bool is_stored = entry.candidate.name == list.front().candidate.name;
-      const auto row = figures.find(is_stored ? "baseline" : entry.candidate.name);
-      if (row == figures.end()) {
-        return not_found("--quality-from " + args.quality_from + ": there is no row of scheme '" +
-                         entry.candidate.name + "'; leave it out of --schemes, or measure it");
-      }
-      entry.quality = row->second;
-    }
-    return {};
-  }
+  if (advice.requirements.bounds.empty() || !args.quality_from.empty()) return {};
   if (!args.model.random_weights.empty()) {
     return invalid_argument("--quality: random weights have none; give --quality-from FILE or a checkpoint");
   }
@@ -180,6 +182,7 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
     OCTET_RETURN_IF_ERROR(
         Model::plan(*checkpoint, *ops, with_kv(entry.candidate.model, entry.kv).options).status());
   }
+  if (!args.quality_from.empty()) OCTET_RETURN_IF_ERROR(take_qualities(args, list, advice));
   FolderRemover temporary;
   if (args.checkpoints.empty()) {
     temporary.path = (fs::temp_directory_path() / fmt::format("octet-advise-{}", getpid())).string();

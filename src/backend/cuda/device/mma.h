@@ -101,26 +101,6 @@ __device__ __forceinline__ uint32_t biased_int8x2_to_f16x2(uint32_t codes) {
   return r;
 }
 
-// Two int8 codes to bf16, exactly: 0x4300 | m is 128 + m for the lower seven bits m, and 128, or 256 for a
-// negative code, is taken off again. kSelector: prmt's, 0x4140 or 0x4342, picks the codes.
-template <uint32_t kSelector>
-__device__ __forceinline__ uint32_t int8x2_to_bf16x2(uint32_t codes) {
-  const uint32_t magic = __byte_perm(codes, 0x43434343u, kSelector);
-  uint32_t r;
-  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(magic & 0xff7fff7fu), "r"(magic & 0xff80ff80u));
-  return r;
-}
-// Two e4m3 codes to bf16, exactly: sign, exponent and mantissa moved to bf16's places are the number divided
-// by 2^120. NaN becomes 480. kSelector: 0x1404 or 0x3424.
-template <uint32_t kSelector>
-__device__ __forceinline__ uint32_t e4m3x2_to_bf16x2(uint32_t codes) {
-  const uint32_t high = __byte_perm(codes, 0, kSelector);
-  const uint32_t tiny = (high >> 4 & 0x07f007f0u) | (high & 0x80008000u);
-  uint32_t r;
-  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(tiny), "r"(0x7b807b80u));
-  return r;
-}
-
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

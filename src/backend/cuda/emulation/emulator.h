@@ -102,6 +102,12 @@ T __shfl_up_sync(unsigned, T x, int distance) {
   const int lane = octet::cuda::emulation::lane();
   return octet::cuda::emulation::gather(x)[lane >= distance ? lane - distance : lane];
 }
+inline int __any_sync(unsigned, int x) {
+  for (const int v : octet::cuda::emulation::gather(x)) {
+    if (v != 0) return 1;
+  }
+  return 0;
+}
 template <class T>
 T __reduce_add_sync(unsigned, T x) {
   T sum = 0;

@@ -1,12 +1,12 @@
 // Prefill attention: chunks of new tokens over their sequences' paged caches, causal.
 //
-// Maths: FlashAttention's: for tiles of 128 keys, S = Q K^T, running row maxima m and sums l, O = O exp2(m -
-// m') + exp2(S - m') V. Both products are WGMMA of bf16 (fp16 for an fp16 cache) into float; weights are
-// rounded to the operand's type. The query heads of a kv head share tiles: a row is one head of one token, so
-// short chunks fill tiles too and each key is read once for the group. Bound by the tensor cores: 4 *
-// head_dim operations a row and key. One block an SM: a warpgroup loads (attention_prefill_load.cuh), two
-// compute 64 rows each; the product of the next tile's scores runs beside the softmax of the last. Blocks
-// walk a list of items, longest first, each round in the opposite direction.
+// Maths: FlashAttention's: for tiles of 128 keys, S = Q K^T, running origins m (the row maxima, or a little
+// below) and sums l, O = O exp2(m - m') + exp2(S - m') V. Both products are WGMMA of fp16 (bf16 for a bf16
+// cache) into float; weights are rounded to the operand's type. The query heads of a kv head share tiles: a
+// row is one head of one token, so short chunks fill tiles too and each key is read once for the group. Bound
+// by the tensor cores: 4 * head_dim operations a row and key. One block an SM: a warpgroup loads, or two
+// (attention_prefill_load.cuh), two compute 64 rows each; the product of the next tile's scores runs beside
+// the softmax of the last. Blocks walk a list of items, longest first, each round in the opposite direction.
 //
 // Tiles of keys are anchored at position 0 and a row's masked keys change nothing, so that a row's bits
 // depend on the row and its sequence alone, not on the chunk or the batch.
@@ -24,6 +24,12 @@ namespace {
 
 // Each and the next: one a warpgroup.
 constexpr int kGroupBarrier = 2, kTurnBarrier = 4;  // the latter: whose turn it is to issue products
+
+// Which of the two warpgroups that compute.
+template <class S>
+__device__ __forceinline__ int compute_group() {
+  return static_cast<int>(threadIdx.x - S::kLoadThreads) / 128;
+}
 
 template <class Operand>
 __device__ __forceinline__ void pack_weights(const float (&s)[64], uint32_t (&p)[32]) {
@@ -72,8 +78,7 @@ __device__ __forceinline__ void give_turn(int group) {
 template <class S, int kDim>
 __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, const PrefillItem& item,
                                        uint32_t query, uint32_t count, Rows<S, kDim>& rows) {
-  using Score = typename S::Score;
-  using Weight = typename S::Weight;
+  using Operand = typename S::Operand;
   const int lane = threadIdx.x % 32;
   const auto release = [&](uint32_t barrier) {
     __syncwarp();
@@ -82,7 +87,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
   // Tiles before this one need no mask: their last key is seen by the first token, and there is no window.
   const int32_t whole_end = a.window > 0 ? 0 : (item.position + 1) / kPrefillKeys;
   // While one warpgroup's softmax runs, the other's products do. The second one lets the first begin.
-  const int group = threadIdx.x / 128 - 1;
+  const int group = compute_group<S>();
   const bool take_turns = item.n_rows > 64;
   if (take_turns && group == 1 && item.first + 1 < item.last) give_turn(group);
   const auto wait_keys = [&](uint32_t n) {
@@ -103,12 +108,12 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     const Place at = place<S>(count);
     wait_keys(count);
     products_fence();
-    issue_scores<S, kDim, Score>(s, query, shared_address(shared.key(at.slot)));
+    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
     products_wait<0>();
     pin(s);
     release(shared.key_empty(at.slot));
     softmax(std::true_type{}, s, count, item.first, shrink);
-    pack_weights<Weight>(s, weights);
+    pack_weights<Operand>(s, weights);
     if (item.first + 1 < item.last) wait_keys(count + 1);
   }
   const auto step = [&]<bool kMasked>(int32_t tile) {
@@ -117,9 +122,9 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     barrier_wait(shared.value_full(before.slot), before.phase);
     if (take_turns) await_turn(group);
     products_fence();
-    issue_scores<S, kDim, Score>(s, query, shared_address(shared.key(at.slot)));
-    issue_values<S, Weight>(rows.out, weights, shared_address(shared.value(before.slot)),
-                            tile > item.first + 1);
+    issue_scores<S, kDim, Operand>(s, query, shared_address(shared.key(at.slot)));
+    issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(before.slot)),
+                             tile > item.first + 1);
     if (take_turns && (group == 0 || tile + 1 < item.last)) give_turn(group);
     products_wait<1>();
     pin(s);
@@ -133,7 +138,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     pin(rows.out);
     release(shared.value_empty(before.slot));
     rows.shrink_out(shrink);
-    pack_weights<Weight>(s, weights);
+    pack_weights<Operand>(s, weights);
     ++count;
   };
   int32_t tile = item.first + 1;
@@ -142,8 +147,8 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
   const Place at = place<S>(count);
   barrier_wait(shared.value_full(at.slot), at.phase);
   products_fence();
-  issue_values<S, Weight>(rows.out, weights, shared_address(shared.value(at.slot)),
-                          item.last > item.first + 1);
+  issue_values<S, Operand>(rows.out, weights, shared_address(shared.value(at.slot)),
+                           item.last > item.first + 1);
   products_wait<0>();
   pin(rows.out);
   release(shared.value_empty(at.slot));
@@ -170,8 +175,7 @@ template <class S, int kDim>
 __device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_t* shared, int first_row,
                            Rows<S, kDim>& rows) {
   const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
-  named_barrier_sync(threadIdx.x < 256 ? kGroupBarrier : kGroupBarrier + 1,
-                     128);  // no warp of the group still reads queries
+  named_barrier_sync(kGroupBarrier + compute_group<S>(), 128);  // no warp of the group still reads queries
   const float v_scale = a.v_scale != nullptr ? a.v_scale[item.kv_head] : 1.0f;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -212,7 +216,7 @@ __device__ void write_rows(const PrefillArgs& a, const PrefillItem& item, uint8_
 
 template <class S, int kDim>
 __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
-  const int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const int group = compute_group<S>(), warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   uint32_t count = 0;
   PrefillWalk walk;
   PrefillItem item;
@@ -240,16 +244,18 @@ __device__ void prefill_compute(const PrefillArgs& a, const S& shared) {
 }
 
 template <QType kType, int kDim>
-__global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+__global__ void __launch_bounds__(PrefillShared<kType, kDim>::kThreads, 1)
+    prefill_kernel(const __grid_constant__ PrefillArgs a) {
   using S = PrefillShared<kType, kDim>;
   const S shared{dynamic_shared_memory()};
   if (threadIdx.x == 0) shared.init_barriers();
   __syncthreads();
   let_next_kernel_start();
   wait_for_previous_kernel();
-  constexpr int kLoadRegisters = S::kEightBit ? 72 : 56, kComputeRegisters = S::kEightBit ? 216 : 224;
-  static_assert(kLoadRegisters + 2 * kComputeRegisters <= 3 * 168);  // what the block has
-  if (threadIdx.x < 128) {
+  constexpr int kLoadRegisters = S::kEightBit ? 48 : 56, kComputeRegisters = S::kEightBit ? 208 : 224;
+  static_assert(S::kLoadThreads * kLoadRegisters + 256 * kComputeRegisters <=
+                S::kThreads * (65536 / S::kThreads / 8 * 8));  // what the block has
+  if (threadIdx.x < S::kLoadThreads) {
     set_register_limit_down<kLoadRegisters>();
     prefill_load(a, shared);
   } else {
@@ -273,9 +279,9 @@ void launch_prefill(const PrefillArgs& args, QType cache, cudaStream_t stream) {
   cudaDeviceGetAttribute(&n_sms, cudaDevAttrMultiProcessorCount, device);
   const int32_t blocks = std::min(args.n_tiles * args.n_kv_heads, n_sms);
   with_cache(cache, args.layout.padded_dim, [&]<QType kType, int kDim>(CacheKind<kType, kDim>) {
-    constexpr int kBytes = PrefillShared<kType, kDim>::kBytes;
-    static_assert(kBytes <= 227 * 1024);
-    launch_dependent(prefill_kernel<kType, kDim>, blocks, kPrefillThreads, kBytes, stream, args);
+    using S = PrefillShared<kType, kDim>;
+    static_assert(S::kBytes <= 227 * 1024);
+    launch_dependent(prefill_kernel<kType, kDim>, blocks, S::kThreads, S::kBytes, stream, args);
   });
 }
 

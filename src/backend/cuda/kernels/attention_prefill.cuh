@@ -7,8 +7,6 @@
 
 namespace octet::cuda {
 
-inline constexpr int kPrefillThreads = 384;  // a warpgroup that loads, two that compute
-
 struct PrefillArgs : AttentionArgs {
   const PrefillTile* tiles = nullptr;
   int32_t n_tiles = 0;
@@ -49,10 +47,9 @@ template <QType kCacheType, int kDim>
 struct PrefillShared {
   static constexpr QType kType = kCacheType;
   static constexpr bool kEightBit = kType == QType::kInt8 || kType == QType::kFp8;
-  // Operands of the first product and of the second. 8-bit codes are exact in both types; queries are bf16,
-  // weights lose less in fp16.
-  using Score = std::conditional_t<kType == QType::kF16, __half, __nv_bfloat16>;
-  using Weight = std::conditional_t<kType == QType::kBF16, __nv_bfloat16, __half>;
+  // Operands of both products. 8-bit codes are exact in either type, and made with less work in fp16, in
+  // which weights lose less too.
+  using Operand = std::conditional_t<kType == QType::kBF16, __nv_bfloat16, __half>;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
   static constexpr int kPanel = kPrefillKeys * 128;      // bytes of 64 columns of a tile
   static constexpr int kTile = kPrefillKeys * kDim * 2;  // bytes of Q, K or V
@@ -63,14 +60,15 @@ struct PrefillShared {
   // place in the ring is free once the scores are there: twice as many.
   static constexpr int kKeyScale = kRowScale + 2 * kPrefillRows * 4, kKeyScales = kEightBit ? 2 * kStages : 0;
   static constexpr int kKeyScaleBytes = 3 * kPrefillKeys * 4;
-  // 8 bit: codes on their way into the tiles, blocks of 16 keys, and the scales of K and V beside those of K.
-  static constexpr int kStagedBlocks = kEightBit ? 3 : 0;  // a warp
-  static constexpr int kBlockCodes = 16 * kDim, kBlock = kBlockCodes + 2 * 16 * 4;
-  static constexpr int kStaged = kKeyScale + kKeyScales * kKeyScaleBytes;
-  static constexpr int kBarriers = kStaged + 4 * kStagedBlocks * kBlock;
-  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages + 4 * kStagedBlocks);
-  // Threads that bring Q: all that load, or those that a bulk copy of K and V leaves free.
-  static constexpr int kQueryThreads = kEightBit ? 128 : 96;
+  // 8 bit: a block of 16 keys' codes, and where they land: this far behind its rows of the tile.
+  static constexpr int kBlockCodes = 16 * kDim, kLanding = kTile - kPanel;
+  static constexpr int kBarriers = kKeyScale + kKeyScales * kKeyScaleBytes;
+  static constexpr int kLandings = kEightBit ? 2 * kStages * 4 : 0;  // one a K or V and warp
+  static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages + kLandings);
+  // Threads that load: a warpgroup, or one for the codes of K and one for those of V; 256 more compute.
+  static constexpr int kLoadThreads = kEightBit ? 256 : 128, kThreads = kLoadThreads + 256;
+  // Threads that bring Q: all that load, but for the warp that copies K and V.
+  static constexpr int kQueryThreads = kEightBit ? 256 : 96;
 
   uint8_t* base;
   __device__ uint8_t* query(int i) const { return base + kQuery + i * kTile; }
@@ -82,12 +80,6 @@ struct PrefillShared {
   __device__ float* key_scale(uint32_t count) const {
     return reinterpret_cast<float*>(base + kKeyScale + count % (2 * kStages) * kKeyScaleBytes);
   }
-  __device__ uint8_t* staged(int warp, int i) const {
-    return base + kStaged + (warp * kStagedBlocks + i) * kBlock;
-  }
-  __device__ uint32_t staged_full(int warp, int i) const {
-    return barrier(4 + 4 * kStages + warp * kStagedBlocks + i);
-  }
   __device__ uint32_t barrier(int i) const { return shared_address(base + kBarriers) + 8 * i; }
   __device__ uint32_t query_full(int i) const { return barrier(i); }
   __device__ uint32_t query_empty(int i) const { return barrier(2 + i); }
@@ -95,6 +87,9 @@ struct PrefillShared {
   __device__ uint32_t key_empty(int i) const { return barrier(4 + kStages + i); }
   __device__ uint32_t value_full(int i) const { return barrier(4 + 2 * kStages + i); }
   __device__ uint32_t value_empty(int i) const { return barrier(4 + 3 * kStages + i); }
+  __device__ uint32_t landed(bool value, int i, int warp) const {
+    return barrier(4 + 4 * kStages + (value * kStages + i) * 4 + warp);
+  }
 
   __device__ void init_barriers() const {
     for (int i = 0; i < 2; ++i) {
@@ -107,7 +102,7 @@ struct PrefillShared {
       barrier_init(key_empty(i), 8);
       barrier_init(value_empty(i), 8);
     }
-    for (int i = 0; i < 4 * kStagedBlocks; ++i) barrier_init(staged_full(0, i), 1);
+    for (int i = 0; i < kLandings; ++i) barrier_init(landed(false, 0, i), 1);
     barrier_init_fence();
   }
 };

@@ -1,8 +1,7 @@
-// The loading warpgroup of the prefill kernel: queries, keys and values into swizzled tiles.
+// What loads in the prefill kernel: queries, keys and values into swizzled tiles.
 //
-// A 16-bit cache stands in its pages as the tensor cores want it: one warp copies it, the others bring the
-// queries of the next item. An 8-bit cache is widened to 16 bits, where its codes are exact, by all four
-// warps; scales go beside the tile.
+// A 16-bit cache stands in its pages as the tensor cores want it: one warp copies it, three bring the queries
+// of the next item. An 8-bit cache is widened to 16 bits by two warpgroups, which bring the queries too.
 #pragma once
 
 #include "backend/cuda/kernels/attention_prefill_tiles.cuh"
@@ -50,28 +49,32 @@ __device__ void copy_cache(const PrefillArgs& a, const S& shared) {
   }
 }
 
+// 16 bit: the queries of all items by three warps.
 template <class S>
-__device__ void prefill_load(const PrefillArgs& a, const S& shared) {
-  if (!S::kEightBit && threadIdx.x < 32) return copy_cache(a, shared);
-  const int thread = threadIdx.x - (128 - S::kQueryThreads);
-  CodeFeed<S> feed;
-  if constexpr (S::kEightBit) feed.begin(a, shared);
+__device__ void load_queries(const PrefillArgs& a, const S& shared) {
+  const int thread = static_cast<int>(threadIdx.x) - 32;
   PrefillWalk walk;
   PrefillItem item;
-  uint32_t count = 0;
   for (int n_items = 0; walk.next(a, item); ++n_items) {
     const int buffer = n_items % 2;
     if (n_items >= 2) barrier_wait(shared.query_empty(buffer), (n_items / 2 - 1) & 1);
     begin_queries(a, shared, item, buffer, thread);
-    if constexpr (S::kEightBit) widen_keys(a, shared, feed, count, item.context - item.first * kPrefillKeys);
     finish_queries(a, shared, item, buffer, thread);
-    if constexpr (S::kEightBit) {
-      for (int32_t tile = item.first; tile < item.last; ++tile, ++count) {
-        const int32_t valid = item.context - tile * kPrefillKeys;
-        if (tile > item.first) widen_keys(a, shared, feed, count, valid);
-        widen_values(a, shared, feed, count, valid);
-      }
+  }
+}
+
+template <class S>
+__device__ void prefill_load(const PrefillArgs& a, const S& shared) {
+  if constexpr (S::kEightBit) {
+    if (threadIdx.x < 128) {
+      load_codes<S, false>(a, shared);
+    } else {
+      load_codes<S, true>(a, shared);
     }
+  } else if (threadIdx.x < 32) {
+    copy_cache(a, shared);
+  } else {
+    load_queries(a, shared);
   }
 }
 

@@ -12,9 +12,12 @@ struct Rows {
   static constexpr int kOut = kDim / 2;  // registers of O
 
   float out[kOut];
-  float largest[2], sum[2], scale[2];  // largest: of the scores before scaling
-  float origin[2];                     // the same after it
-  int32_t position[2];                 // keys up to it are seen
+  // Weights are exp2(score - origin): the largest score so far, or one up to kSlack below it. Results shrink
+  // only when the maximum grows by more, which is rare after the first tile.
+  static constexpr float kSlack = 8;
+  float largest[2], sum[2], scale[2];  // largest: the origin before scaling
+  float origin[2];
+  int32_t position[2];  // keys up to it are seen
 
   __device__ __forceinline__ void mask(float (&s)[64], int32_t first_key, int32_t window) const {
 #pragma unroll
@@ -36,7 +39,7 @@ struct Rows {
     return fmaxf(top, __shfl_xor_sync(~0u, top, 2));
   }
 
-  // scores -> weights under the new maximum; returns what earlier results shrink by.
+  // scores -> weights; returns what earlier results shrink by.
   template <bool kMasked>
   __device__ __forceinline__ void softmax(float (&s)[64], int32_t first_key, int32_t window,
                                           float (&shrink)[2]) {
@@ -44,12 +47,12 @@ struct Rows {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float top = row_max(s, r, largest[r]);
+      if ((top - largest[r]) * scale[r] > kSlack) largest[r] = top;
       // A rounded product of its own: were it fused into the differences, an unchanged maximum would not give
       // a factor of exactly 1, and tiles that a row does not see would change its bits.
-      const float next = __fmul_rn(top, scale[r]), used = top == -INFINITY ? 0.0f : next;
+      const float next = __fmul_rn(largest[r], scale[r]), used = largest[r] == -INFINITY ? 0.0f : next;
       shrink[r] = exp2_approx(origin[r] - used);
       origin[r] = next;
-      largest[r] = top;
       float total = 0;
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -65,12 +68,16 @@ struct Rows {
   }
 
   // The same with a scale a key (the softmax's counted in) and one a value, the latter multiplied into the
-  // weights: kept below 1, whatever the scales are, by a maximum that counts them in.
+  // weights: kept small, whatever the scales are, by a maximum that counts them in.
   template <bool kMasked>
   __device__ __forceinline__ void scaled_softmax(float (&s)[64], const float* scales, int32_t first_key,
                                                  int32_t window, float (&shrink)[2]) {
     const auto* pairs = reinterpret_cast<const float4*>(scales) + threadIdx.x % 4;
     const auto* inverses = reinterpret_cast<const float2*>(scales + 2 * kPrefillKeys) + threadIdx.x % 4;
+    if (__any_sync(~0u, scale[0] != 1 || scale[1] != 1)) {  // queries that were divided
+#pragma unroll
+      for (int i = 0; i < 64; ++i) s[i] *= scale[i / 2 % 2];
+    }
 #pragma unroll
     for (int i = 0; i < 64; i += 4) {
       const float4 f = pairs[i];
@@ -84,10 +91,10 @@ struct Rows {
     float used[2], total[2] = {0, 0};
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float top = row_max(s, r, origin[r]);
-      used[r] = top == -INFINITY ? 0.0f : top;
+      const float top = row_max(s, r, origin[r]), next = top - origin[r] > kSlack ? top : origin[r];
+      used[r] = next == -INFINITY ? 0.0f : next;
       shrink[r] = exp2_approx(origin[r] - used[r]);
-      origin[r] = top;
+      origin[r] = next;
     }
 #pragma unroll
     for (int i = 0; i < 64; i += 4) {
@@ -105,6 +112,7 @@ struct Rows {
   }
 
   __device__ __forceinline__ void shrink_out(const float (&shrink)[2]) {
+    if (!__any_sync(~0u, shrink[0] != 1 || shrink[1] != 1)) return;
 #pragma unroll
     for (int i = 0; i < kOut; ++i) out[i] *= shrink[i / 2 % 2];
   }

@@ -14,8 +14,8 @@ __device__ __forceinline__ void hand_over(uint32_t barrier) {
   if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
 }
 
-// A query's values as the operand wants them, in place: to fp16, divided by a power of two so that nothing of
-// bf16 is lost, which is returned. 16 lanes (8 for heads of 64) share a row.
+// A query's values as fp16, in place; where its largest is none that fp16 holds well, divided by a power of
+// two, which is returned. Either way nothing of bf16 is lost. 16 lanes (8 for heads of 64) share a row.
 template <int kLanes>
 __device__ __forceinline__ float query_to_half(uint32_t (&x)[4]) {
   float absmax = 0;
@@ -24,7 +24,7 @@ __device__ __forceinline__ float query_to_half(uint32_t (&x)[4]) {
 #pragma unroll
   for (int d = 1; d < kLanes; d *= 2) absmax = fmaxf(absmax, __shfl_xor_sync(~0u, absmax, d));
   uint32_t exponent = min(__float_as_uint(absmax) & 0x7f800000u, 0x7e800000u);
-  if (exponent == 0) exponent = 0x3f800000u;
+  if (exponent == 0 || (absmax >= 0x1p-4f && absmax < 0x1p15f)) exponent = 0x3f800000u;
   const float inverse = __uint_as_float(0x7f000000u - exponent);
 #pragma unroll
   for (int j = 0; j < 4; ++j) x[j] = pack<__half>(bf16_low(x[j]) * inverse, bf16_high(x[j]) * inverse);
@@ -61,9 +61,12 @@ template <class S>
 __device__ void finish_queries(const PrefillArgs& a, const S& shared, const PrefillItem& item, int buffer,
                                int thread) {
   await_copies();
-  const float scale = a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
-  if constexpr (S::kType == QType::kF16) {
+  // Scales a key have the softmax's counted in.
+  const float scale =
+      a.dynamic_scales ? 1.0f : a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
+  if constexpr (S::kType != QType::kBF16) {
     constexpr int kChunks = S::kTile / (kPrefillRows * 16);
+#pragma unroll 4
     for (int i = thread; i < kPrefillRows * kChunks; i += S::kQueryThreads) {
       const int32_t row = i / kChunks, dim = i % kChunks * 8;
       auto* at = reinterpret_cast<uint4*>(shared.query(buffer) + swizzled(row, dim));

@@ -86,18 +86,6 @@ uint32_t biased_int8x2_to_f16x2(uint32_t codes) {
   return pack<__half>(emulation::element<__half>(magic, 0) - 1152,
                       emulation::element<__half>(magic, 1) - 1152);
 }
-template <uint32_t kSelector>
-uint32_t int8x2_to_bf16x2(uint32_t codes) {
-  const uint32_t magic = __byte_perm(codes, 0x43434343u, kSelector);
-  const uint32_t a = magic & 0xff7fff7fu, b = magic & 0xff80ff80u;
-  return pack<__nv_bfloat16>(bf16_low(a) - bf16_low(b), bf16_high(a) - bf16_high(b));
-}
-template <uint32_t kSelector>
-uint32_t e4m3x2_to_bf16x2(uint32_t codes) {
-  const uint32_t high = __byte_perm(codes, 0, kSelector);
-  const uint32_t tiny = (high >> 4 & 0x07f007f0u) | (high & 0x80008000u);
-  return pack<__nv_bfloat16>(bf16_low(tiny) * 0x1p120f, bf16_high(tiny) * 0x1p120f);
-}
 inline float exp2_approx(float x) {
   return std::exp2(x);
 }

@@ -11,7 +11,7 @@ bin=$(realpath "${BIN:-build}")
 export LD_LIBRARY_PATH=$bin${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 mkdir -p "$out"
 shape=$(mktemp -d)
-trap 'kill "${server:-}" 2>/dev/null; rm -rf "$shape"' EXIT
+trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$shape"' EXIT
 python3 tools/gpu/make_checkpoint.py "$shape/llama-3.1-8b" 0
 model=(--backend cuda --random-weights "$shape/llama-3.1-8b" --scheme "${SCHEME:-fp8}" --kv-dtype "${KV:-auto}" --max-context 2304
   --max-step-tokens "${STEP_TOKENS:-8192}")

@@ -54,6 +54,15 @@ class ObservingOps : public Ops {
     if (observer_ != nullptr) observer_->on_linear(a, w);
     inner_.linear(a, w, d);
   }
+  void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override {
+    if (observer_ != nullptr) observer_->on_linear(a, w);
+    inner_.linear_add(a, w, scratch, x);
+  }
+  void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch,
+                       const QView& out) override {
+    if (observer_ != nullptr) observer_->on_linear(a, w);
+    inner_.linear_silu_mul(a, w, scratch, out);
+  }
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override {
     if (observer_ != nullptr) observer_->on_keys_values(qkv, spec, rope);

@@ -26,7 +26,7 @@ double kv_token_bytes(const Ops& ops, const AttentionSpec& spec, const KvLayer& 
 
 OpCost embed_cost(const View& table, const View& x);
 OpCost add_norm_cost(const View& x, bool has_delta, const QView& out);
-OpCost linear_cost(const QView& a, const PackedLinear& w, const View& d);
+OpCost linear_cost(const QView& a, const PackedLinear& w, double result_bytes);  // written and read again
 OpCost rope_write_kv_cost(const View& qkv, const View& q, double token_bytes);
 OpCost attention_cost(const View& q, const QView& out, const AttentionSpec& spec, const AttentionWork& work,
                       double token_bytes);

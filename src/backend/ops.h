@@ -47,6 +47,8 @@ struct LinearWeights {
   // are for backends that fold them into their own copy of the weight.
   const float* input_scale = nullptr;
   const int32_t* input_zero_point = nullptr;  // where it has one, in [-128, 127]
+  // For linear_silu_mul alone: the first n / 2 rows are gates, the others what they are multiplied by.
+  bool gated = false;
 };
 
 // The same weight in the backend's own layout (tile order, swizzle, column sums: private to the backend).
@@ -94,6 +96,7 @@ struct BackendInfo {
   int64_t memory_available = 0;    // bytes free for a model when the backend was made; 0: unknown
   bool own_memory = false;         // that memory is for the model alone: the cache may take all that is left
   bool quantizes_weights = false;  // pack takes LinearWeights.values
+  bool fuses_silu_mul = false;     // linear_silu_mul is not linear, then silu_mul
   bool runs_ahead = false;         // ops return before they are done: the host may plan a step while one runs
 };
 
@@ -172,6 +175,16 @@ class Ops {
   //   kGroup      the sum over each group of columns has its own w_scale
   //   outliers    d += (outliers . w^T) * w_scale[col]: their products are those of 16-bit values
   virtual void linear(const QView& a, const PackedLinear& w, const View& d) = 0;
+
+  // x += what linear(a, w) gives. scratch: a view like x whose memory may be used.
+  virtual void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) = 0;
+
+  // out = quant(silu(gate) * up), [gate, up] what linear(a, w) gives; w was packed as `gated`, a's rows lie
+  // without gaps. scratch [m, n] activation type: memory that may be used.
+  virtual void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch, const QView& out) {
+    linear(a, w, scratch);
+    silu_mul(scratch, out);
+  }
 
   // qkv [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]: normalizes (where given) and rotates q and k, writes
   // q to `q` [n_tokens, n_heads * head_dim] and k, v into the cache at batch.slots. Pairs are (i, i +

@@ -80,67 +80,173 @@ double aligned_sum_error(int64_t k, double unit, const Product& product) {
   return error;
 }
 
-// fp8_sum_unit: see TestBackend.
-void check_linear(Ops& ops, const LinearCase& c, DType result, double fp8_sum_unit, int64_t m, int64_t n,
-                  int64_t k) {
-  const auto reference = make_reference_ops();
-  const std::vector<float> x = stored(ops, random_values(m * k, 6)), bias = random_values(n, 8);
-  const QuantizedWeight weight(c.weight, n, k, random_values(n * k, 7));
-  const LinearWeights weights{.n = n,
-                              .k = k,
-                              .scheme = {c.weight, c.input},
-                              .data = weight.codes.data(),
-                              .scale = c.weight.quantized() ? weight.scales.data() : nullptr,
-                              .bias = bias.data()};
-  const auto run = [&](Ops& backend) {
-    const auto packed = std::move(backend.pack(weights)).value();
-    const DeviceMatrix device_x(backend, m, k, x);
-    const DeviceMatrix d(backend, m, n, &backend == &ops ? result : DType::kF32);
-    const DeviceQuantized a(backend, c.input, m, k);
-    backend.quantize(device_x.view(), a.view());
-    backend.linear(a.view(), *packed, d.view());
-    return d.host();
-  };
-  const std::vector<float> actual = run(ops), truth = run(*reference);
+// A product, what the reference gives for it, and how far off a backend may be.
+class Product {
+ public:
+  // fp8_sum_unit: see TestBackend.
+  Product(const Ops& ops, const LinearCase& form, double fp8_sum_unit, int64_t rows, int64_t columns,
+          int64_t depth)
+      : c(form),
+        m(rows),
+        n(columns),
+        k(depth),
+        fp8_sum_unit_(fp8_sum_unit),
+        x_(stored(ops, random_values(m * k, 6))),
+        bias_(random_values(n, 8)),
+        weight_(c.weight, n, k, random_values(n * k, 7)),
+        reference_(make_reference_ops()),
+        a_(*reference_, c.input, m, k) {
+    quantize_input(*reference_, a_);
+    const DeviceMatrix d(*reference_, m, n, DType::kF32);
+    reference_->linear(a_.view(), *pack(*reference_), d.view());
+    truth = d.host();
+    for (int64_t r = 0; r < m; ++r) {
+      for (int64_t j = 0; j < n; ++j) error.push_back(error_of(r, j));
+    }
+  }
 
-  const DeviceQuantized a(*reference, c.input, m, k);
-  const DeviceMatrix device_x(*reference, m, k, x);
-  reference->quantize(device_x.view(), a.view());
-  // One rounding each of an int8 sum, the scales, and the bias; of other types, one for each of k terms as
-  // well, and the same for outliers.
-  const bool exact_sum = c.input.type == QType::kInt8 && c.input.outlier == 0;
-  const double roundings = exact_sum ? 5 : static_cast<double>(k) + 8;
-  const auto bound = [&](size_t i) {
-    const auto r = static_cast<int64_t>(i) / n, j = static_cast<int64_t>(i) % n;
-    const auto product = [&](int64_t e) {
-      const double input =
-          double{decode_unscaled(a.view(), r, e)} * row_scale(a.view(), r) + decode_outlier(a.view(), r, e);
-      return input * weight.value(j, e);
+  std::unique_ptr<PackedLinear> pack(Ops& ops, bool gated = false) const {
+    const LinearWeights weights{.n = n,
+                                .k = k,
+                                .scheme = {c.weight, c.input},
+                                .data = weight_.codes.data(),
+                                .scale = c.weight.quantized() ? weight_.scales.data() : nullptr,
+                                .bias = bias_.data(),
+                                .gated = gated};
+    return std::move(ops.pack(weights)).value();
+  }
+  void quantize_input(Ops& ops, const DeviceQuantized& a) const {
+    ops.quantize(DeviceMatrix(ops, m, k, x_).view(), a.view());
+  }
+
+  std::string name() const {
+    return to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" + std::to_string(n) +
+           "x" + std::to_string(k);
+  }
+
+  const LinearCase c;
+  const int64_t m, n, k;
+  std::vector<float> truth;   // [m, n]
+  std::vector<double> error;  // [m, n] of a result before it is stored
+
+ private:
+  // One rounding each of an int8 sum, the scales, and the bias; of other
+  // types, one for each of k terms as well, and the same for outliers.
+  double error_of(int64_t r, int64_t j) const {
+    const bool exact_sum = c.input.type == QType::kInt8 && c.input.outlier == 0;
+    const double roundings = exact_sum ? 5 : static_cast<double>(k) + 8;
+    const auto term = [&](int64_t e) {
+      const double input = double{decode_unscaled(a_.view(), r, e)} * row_scale(a_.view(), r) +
+                           decode_outlier(a_.view(), r, e);
+      return input * weight_.value(j, e);
     };
     double magnitude = 0;
-    for (int64_t e = 0; e < k; ++e) magnitude += std::abs(product(e));
-    double error = roundings * kUnit * (magnitude + std::abs(bias[j]));
+    for (int64_t e = 0; e < k; ++e) magnitude += std::abs(term(e));
+    double error = roundings * kUnit * (magnitude + std::abs(bias_[j]));
     if (c.input.type == QType::kFp8 && c.weight.type == QType::kFp8)
-      error += aligned_sum_error(k, fp8_sum_unit, product);
-    return error + storing_error(result, std::abs(truth[i]) + error);
+      error += aligned_sum_error(k, fp8_sum_unit_, term);
+    return error;
+  }
+
+  double fp8_sum_unit_;
+  std::vector<float> x_, bias_;
+  QuantizedWeight weight_;
+  std::unique_ptr<Ops> reference_;
+  DeviceQuantized a_;
+};
+
+// linear into results of this type, and linear_add, which also rounds the sum.
+void check_linear(Ops& ops, const Product& p, DType result) {
+  const auto packed = p.pack(ops);
+  const DeviceQuantized a(ops, p.c.input, p.m, p.k);
+  p.quantize_input(ops, a);
+  const DeviceMatrix d(ops, p.m, p.n, result);
+  ops.linear(a.view(), *packed, d.view());
+  const auto bound = [&](size_t i) {
+    const double error = p.error[i];
+    return error + storing_error(result, std::abs(p.truth[i]) + error);
   };
-  expect_close(actual, truth, bound,
-               to_string(QuantScheme{c.weight, c.input}) + " " + std::to_string(m) + "x" + std::to_string(n) +
-                   "x" + std::to_string(k));
+  expect_close(d.host(), p.truth, bound, p.name());
+
+  const std::vector<float> before = stored(result, random_values(p.m * p.n, 11));
+  const DeviceMatrix sum(ops, p.m, p.n, result, before);
+  ops.linear_add(a.view(), *packed, d.view(), sum.view());
+  std::vector<float> truth = p.truth;
+  for (size_t i = 0; i < truth.size(); ++i) truth[i] += before[i];
+  expect_close(
+      sum.host(), truth,
+      [&](size_t i) {
+        const double error = bound(i) + kUnit * std::abs(truth[i]);
+        return error + storing_error(result, std::abs(truth[i]) + error);
+      },
+      "sum of " + p.name());
+}
+
+// linear_silu_mul: as a number, and that every form is that number encoded (where a backend fuses and a scale
+// wants a whole row first, rounded to the activation type before).
+void check_silu(Ops& ops, const Product& p, bool fast_exp) {
+  const int64_t cols = p.n / 2;
+  const DType activation = ops.info().activation;
+  const QuantArgs &weight = p.c.weight, &input = p.c.input;
+  const bool fused = ops.info().fuses_silu_mul && weight.type == input.type && weight.type != QType::kF32 &&
+                     input.outlier == 0 && p.n % 16 == 0 &&
+                     p.k * static_cast<int64_t>(qtype_bytes(weight.type)) % 16 == 0;
+  const auto packed = p.pack(ops, true);
+  const DeviceQuantized a(ops, p.c.input, p.m, p.k, 0);
+  p.quantize_input(ops, a);
+  const DeviceMatrix scratch(ops, p.m, p.n), d(ops, p.m, cols, DType::kF32);
+  ops.linear_silu_mul(a.view(), *packed, scratch.view(), d.as_f32());
+  std::vector<float> truth(static_cast<size_t>(p.m * cols));
+  const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
+  const auto at = [&](size_t i, int64_t half) {
+    return static_cast<int64_t>(i) / cols * p.n + static_cast<int64_t>(i) % cols + half * cols;
+  };
+  for (size_t i = 0; i < truth.size(); ++i)
+    truth[i] = static_cast<float>(silu(p.truth[at(i, 0)]) * p.truth[at(i, 1)]);
+  const auto bound = [&](size_t i) {
+    const double gate = p.truth[at(i, 0)], up = p.truth[at(i, 1)];
+    const auto error = [&](int64_t half) {
+      const auto from = static_cast<size_t>(at(i, half));
+      const double e = p.error[from];
+      return e + storing_error(activation, std::abs(p.truth[from]) + e);
+    };
+    const double of_gate = error(0), of_up = error(1);
+    const double units = fast_exp ? 2 * (std::abs(gate) + of_gate) + 16 : 8.1;
+    // SiLU's slope is 1.1 at most.
+    return 1.1 * of_gate * (std::abs(up) + of_up) + std::abs(silu(gate)) * of_up +
+           units * kUnit * std::abs(truth[i]) + 1e-35;
+  };
+  const std::vector<float> actual = d.host();
+  expect_close(actual, truth, bound, "silu of " + p.name());
+  for (const ActivationForm& form : activation_forms()) {
+    const DeviceQuantized out(ops, form.args, p.m, cols);
+    ops.linear_silu_mul(a.view(), *packed, scratch.view(), out.view());
+    const bool rounded = fused && form.args.quantized() && (form.args.dynamic || !form.args.symmetric);
+    expect_encoded(rounded ? stored(activation, actual) : actual, out,
+                   std::string(form.name) + " of " + p.name());
+  }
 }
 
 TEST_P(LinearOps, AgreesWithTheReference) {
   const auto ops = make();
-  for (const DType result : std::set<DType>{ops->info().activation, DType::kF32}) {
-    for (const LinearCase& c : linear_cases()) {
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 1, 5, 16);
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 3, 33, 72);
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 13, 64, 128);
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 40, 100, 200);
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 2, 40, 333);
-      check_linear(*ops, c, result, GetParam().fp8_sum_unit, 9, 50,
-                   1411);  // several blocks of k, a last group of 3 columns
+  const int64_t shapes[][3] = {
+      {1, 5, 16},     {3, 33, 72},  {13, 64, 128},
+      {40, 100, 200}, {2, 40, 333}, {9, 50, 1411}};  // several blocks of k, a last group of 3 columns
+  for (const LinearCase& c : linear_cases()) {
+    for (const auto& [m, n, k] : shapes) {
+      const Product product(*ops, c, GetParam().fp8_sum_unit, m, n, k);
+      for (const DType result : std::set<DType>{ops->info().activation, DType::kF32})
+        check_linear(*ops, product, result);
     }
+  }
+}
+
+TEST_P(LinearOps, EndsInSilu) {
+  const auto ops = make();
+  const int64_t shapes[][3] = {{1, 32, 16}, {13, 64, 128}, {130, 96, 80}, {5, 66, 72}, {2, 80, 333}};
+  for (const LinearCase& c : linear_cases()) {
+    for (const auto& [m, n, k] : shapes)
+      check_silu(*ops, Product(*ops, c, GetParam().fp8_sum_unit, m, n, k), GetParam().fast_exp);
   }
 }
 

@@ -247,11 +247,11 @@ struct DeviceQuantized {
   DeviceArray<uint16_t> outliers;
   DeviceArray<int32_t> outlier_count;
 
-  DeviceQuantized(Ops& ops, const QuantArgs& form, int64_t n_rows, int64_t n_cols)
+  DeviceQuantized(Ops& ops, const QuantArgs& form, int64_t n_rows, int64_t n_cols, int64_t gap = kGap)
       : args(form),
         rows(n_rows),
         cols(n_cols),
-        stride(row_stride(n_cols, kGap)),
+        stride(row_stride(n_cols, gap)),
         codes(ops, std::vector<uint8_t>(n_rows * stride * qtype_bytes(form.type), kFill)),
         scales(ops, std::vector<float>(n_rows, form.type == QType::kFp8 ? 0.0043f : 0.0171f)),
         zero_point(ops, std::vector<int32_t>(1, -37)),

@@ -14,6 +14,8 @@ const char* op_name(OpKind kind) {
       return "add_norm";
     case OpKind::kLinear:
       return "linear";
+    case OpKind::kLinearSiluMul:
+      return "linear_silu_mul";
     case OpKind::kRopeWriteKv:
       return "rope_write_kv";
     case OpKind::kAttention:
@@ -137,17 +139,35 @@ void TracingOps::add_norm(const View& x, const View* delta, const float* gamma, 
       [&] { inner_->add_norm(x, delta, gamma, eps, out); });
 }
 
-void TracingOps::linear(const QView& a, const PackedLinear& w, const View& d) {
+template <class Call>
+void TracingOps::trace_linear(OpKind kind, const QView& a, const PackedLinear& w, const OpCost& cost,
+                              const Call& call) {
   trace(
-      OpKind::kLinear,
+      kind,
       [&](OpRecord& r) {
         r.rows = a.rows;
         r.n = w.n;
         r.k = w.k;
         r.input = w.scheme.input.type;
-        r.cost = linear_cost(a, w, d);
+        r.cost = cost;
       },
-      [&] { inner_->linear(a, w, d); });
+      call);
+}
+
+void TracingOps::linear(const QView& a, const PackedLinear& w, const View& d) {
+  trace_linear(OpKind::kLinear, a, w, linear_cost(a, w, view_bytes(d)), [&] { inner_->linear(a, w, d); });
+}
+
+void TracingOps::linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) {
+  trace_linear(OpKind::kLinear, a, w, linear_cost(a, w, 2 * view_bytes(x)),
+               [&] { inner_->linear_add(a, w, scratch, x); });
+}
+
+void TracingOps::linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch,
+                                 const QView& out) {
+  if (!inner_->info().fuses_silu_mul) return Ops::linear_silu_mul(a, w, scratch, out);  // each by itself
+  trace_linear(OpKind::kLinearSiluMul, a, w, linear_cost(a, w, view_bytes(out)),
+               [&] { inner_->linear_silu_mul(a, w, scratch, out); });
 }
 
 void TracingOps::rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec,

@@ -22,6 +22,7 @@ enum class OpKind : uint8_t {
   kEmbed,
   kAddNorm,
   kLinear,
+  kLinearSiluMul,  // where a backend fuses them
   kRopeWriteKv,
   kAttention,
   kQuantize,
@@ -101,6 +102,8 @@ class TracingOps : public Ops {
   void embed(const BatchView& batch, const View& table, const View& x) override;
   void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override;
   void linear(const QView& a, const PackedLinear& w, const View& d) override;
+  void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override;
+  void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch, const QView& out) override;
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override;
   void attention(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
@@ -129,6 +132,8 @@ class TracingOps : public Ops {
     size_t first_mark = 0, last_mark = 0;
   };
 
+  template <class Call>
+  void trace_linear(OpKind kind, const QView& a, const PackedLinear& w, const OpCost& cost, const Call& call);
   template <class Describe, class Call>
   void trace(OpKind kind, const Describe& describe, const Call& call);
   size_t set_mark();

@@ -62,7 +62,7 @@ TEST(OpCost, EveryOpMovesItsOperandsOnce) {
   w.k = 64;
   w.bytes = 10 * 64 + 10 * 4;
   const View d{nullptr, DType::kBF16, 3, 10, 10};
-  EXPECT_EQ(linear_cost(codes, w, d), (OpCost{680 + 3 * 68 + 3 * 10 * 2, 2.0 * 3 * 10 * 64}));
+  EXPECT_EQ(linear_cost(codes, w, view_bytes(d)), (OpCost{680 + 3 * 68 + 3 * 10 * 2, 2.0 * 3 * 10 * 64}));
 
   const AttentionSpec spec{.n_heads = 4, .n_kv_heads = 2, .head_dim = 16};
   EXPECT_EQ(rope_write_kv_cost(View{nullptr, DType::kBF16, 3, 128, 128}, x, 100),

@@ -114,7 +114,7 @@ Result<Rates> product_rates(Ops& ops, const std::string& name, const Product& p)
                 .scale = scheme.input.quantized() ? input_scale.as<float>() : nullptr};
   const View d{output.data(), ops.info().activation, p.m, p.n, p.n};
   OCTET_ASSIGN_OR_RETURN(const double seconds, best_seconds(ops, [&] { ops.linear(a, **packed, d); }));
-  const OpCost cost = linear_cost(a, **packed, d);
+  const OpCost cost = linear_cost(a, **packed, view_bytes(d));
   return Rates{cost.bytes / seconds, cost.flop / seconds};
 }
 

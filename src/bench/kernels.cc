@@ -56,6 +56,7 @@ class KernelBench {
   double activation_bytes(int64_t rows, int64_t cols) const {
     return static_cast<double>(dtype_bytes(sizes_.activations.type, static_cast<size_t>(rows * cols)));
   }
+  void multiply(const LinearGroup& group, const QuantSlot& slot, int32_t m, const View& d);
   // Of a group's input in the form it wants, and of one token's keys and values in one layer.
   static double input_bytes(const LinearGroup& group, int64_t rows) {
     return static_cast<double>(rows) *
@@ -118,7 +119,7 @@ Status KernelBench::fill_activations() {
   const ForwardBatch host_batch = batch_of(tokens / length, length, length);
   const BatchView batch = ops_->stage(host_batch);
   ops_->embed(batch, weights_.embedding, act_.x.head(batch.n_tokens));
-  llama_layer(context, layer(0), kv(0), batch, true);
+  llama_layer(context, layer(0), kv(0), batch);
   return ops_->synchronize();
 }
 
@@ -156,6 +157,17 @@ Result<double> KernelBench::time(const ForwardBatch& batch, const Op& op) {
   return median(std::move(all));
 }
 
+// As the model does: gate_up as one matrix ends in silu_mul.
+void KernelBench::multiply(const LinearGroup& group, const QuantSlot& slot, int32_t m, const View& d) {
+  if (d.data == act_.gate_up.data && group.parts.size() == 1) {
+    const auto& part = group.parts.front();
+    return ops_->linear_silu_mul(input_of(part, slot, m), *part.weight, d.head(m),
+                                 input_of(layer(0).down.parts.front(), act_.activated, m));
+  }
+  for (const auto& part : group.parts)
+    ops_->linear(input_of(part, slot, m), *part.weight, columns(d.head(m), part.column, part.weight->n));
+}
+
 Status KernelBench::measure_linear(const std::string& name, const QuantSlot& slot, const View& d,
                                    const std::function<const LinearGroup&(size_t)>& group,
                                    const std::function<void(const QView&)>& produce) {
@@ -168,9 +180,7 @@ Status KernelBench::measure_linear(const std::string& name, const QuantSlot& slo
   for (const int32_t m : o_.tokens) {
     if (m > d.rows) continue;  // the head sees a row a sequence
     OCTET_ASSIGN_OR_RETURN(const double us, time(batch_of(1, 1, 1), [&](const BatchView&, size_t i) {
-                             for (const auto& part : group(i).parts)
-                               ops_->linear(input_of(part, slot, m), *part.weight,
-                                            columns(d.head(m), part.column, part.weight->n));
+                             multiply(group(i), slot, m, d);
                            }));
     KernelRow row{.op = "linear " + name,
                   .shape = std::to_string(first.n) + "x" + std::to_string(first.k),
@@ -216,17 +226,18 @@ Status KernelBench::measure_products() {
 }
 
 Status KernelBench::measure_rows(int64_t m) {
-  const View x = act_.x.head(m), delta = act_.delta.head(m), gate_up = act_.gate_up.head(m);
+  const View x = act_.x.head(m), gate_up = act_.gate_up.head(m);
   OCTET_ASSIGN_OR_RETURN(const double norm, time(batch_of(1, 1, 1), [&](const BatchView&, size_t i) {
                            const LayerWeights& w = layer(i);
-                           ops_->add_norm(x, &delta, w.mlp_norm.as<float>(), config_.norm_eps,
+                           ops_->add_norm(x, nullptr, w.mlp_norm.as<float>(), config_.norm_eps,
                                           input_of(w.gate_up.parts.front(), act_.normed, m));
                          }));
   add({.op = "add_norm",
        .shape = std::to_string(x.cols),
        .rows = m,
        .us = norm,
-       .bytes = 3 * activation_bytes(m, x.cols) + input_bytes(layer(0).gate_up, m)});
+       .bytes = activation_bytes(m, x.cols) + input_bytes(layer(0).gate_up, m)});
+  if (ops_->info().fuses_silu_mul) return {};
   OCTET_ASSIGN_OR_RETURN(const double silu, time(batch_of(1, 1, 1), [&](const BatchView&, size_t i) {
                            ops_->silu_mul(gate_up, input_of(layer(i).down.parts.front(), act_.activated, m));
                          }));

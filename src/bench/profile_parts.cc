@@ -13,6 +13,10 @@ constexpr const char* kOrder[] = {"linear qkv",  "linear o",  "linear gate_up", 
                                   "activation",  "quantize",  "embed, gather",  "sampling",
                                   "batch"};
 
+bool is_silu(OpKind kind) {
+  return kind == OpKind::kSiluMul || kind == OpKind::kLinearSiluMul;
+}
+
 // What the op that follows op `i`, linear layers and conversions aside, makes of a product behind a norm.
 const char* product_before(const std::vector<OpRecord>& ops, size_t i) {
   for (++i; i < ops.size(); ++i) {
@@ -26,7 +30,8 @@ const char* product_before(const std::vector<OpRecord>& ops, size_t i) {
 }
 
 double us_at_ceiling(const OpRecord& op, const DeviceRates& c) {
-  const double rate = op.kind == OpKind::kLinear ? product_rate(c, op.input) : c.half_flop_s;
+  const bool linear = op.kind == OpKind::kLinear || op.kind == OpKind::kLinearSiluMul;
+  const double rate = linear ? product_rate(c, op.input) : c.half_flop_s;
   return 1e6 * seconds_at(c, rate, op.cost.bytes, op.cost.flop);
 }
 
@@ -60,8 +65,11 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
         break;
       case OpKind::kLinear:
         names.emplace_back(producer == OpKind::kAttention ? "linear o"
-                           : producer == OpKind::kSiluMul ? "linear down"
+                           : is_silu(producer)            ? "linear down"
                                                           : product_before(ops, i));
+        break;
+      case OpKind::kLinearSiluMul:
+        names.emplace_back("linear gate_up");
         break;
       case OpKind::kRopeWriteKv:
         names.emplace_back("rope, KV write");
@@ -80,7 +88,7 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
         break;
     }
     const OpKind kind = ops[i].kind;
-    if (kind == OpKind::kAddNorm || kind == OpKind::kAttention || kind == OpKind::kSiluMul) producer = kind;
+    if (kind == OpKind::kAddNorm || kind == OpKind::kAttention || is_silu(kind)) producer = kind;
   }
   return names;
 }

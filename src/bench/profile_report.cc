@@ -108,7 +108,7 @@ void add_step_events(const StepProfile& step, size_t process, ordered_json& even
   for (const NamedRecord& r : step.records) {
     ordered_json device = span(r, process, kDeviceTrack, r.op.start, r.op.end);
     device["args"] = {{"rows", r.op.rows}, {"bytes", r.op.cost.bytes}, {"flop", r.op.cost.flop}};
-    if (r.op.kind == OpKind::kLinear) device["args"].update({{"n", r.op.n}, {"k", r.op.k}});
+    if (r.op.n > 0) device["args"].update({{"n", r.op.n}, {"k", r.op.k}});
     events.push_back(std::move(device));
     events.push_back(span(r, process, kHostTrack, r.op.host_start, r.op.host_end));
   }

@@ -222,11 +222,12 @@ TEST(Profile, ProductsAreNamedByWhatSurroundsThem) {
                             kRopeWriteKv, kAttention, kLinear,  kGatherRows, kAddNorm, kLinear,   kLinear,
                             kSiluMul,     kQuantize,  kLinear,  kAddNorm,    kLinear,  kSample})
     ops.push_back({.kind = kind});
+  ops.insert(ops.end() - 1, {{.kind = kLinearSiluMul}, {.kind = kLinear}});  // of a layer that fuses
   const std::vector<std::string> expected = {
-      "batch",         "embed, gather", "norm",           "quantize",       "linear qkv",
-      "quantize",      "linear qkv",    "rope, KV write", "attention",      "linear o",
-      "embed, gather", "norm",          "linear gate_up", "linear gate_up", "activation",
-      "quantize",      "linear down",   "norm",           "linear head",    "sampling"};
+      "batch",          "embed, gather",  "norm",        "quantize", "linear qkv",    "quantize",
+      "linear qkv",     "rope, KV write", "attention",   "linear o", "embed, gather", "norm",
+      "linear gate_up", "linear gate_up", "activation",  "quantize", "linear down",   "norm",
+      "linear head",    "linear gate_up", "linear down", "sampling"};
   EXPECT_EQ(part_names(ops), expected);
 }
 

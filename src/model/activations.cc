@@ -5,6 +5,11 @@
 namespace octet {
 namespace {
 
+// Of gate_up and of delta, which is never wanted at the same time.
+int64_t scratch_cols(const ActivationSizes& s) {
+  return std::max(2 * s.intermediate, s.hidden);
+}
+
 int64_t widest_input(const ActivationSizes& s) {
   return std::max({s.hidden, s.q, s.intermediate});
 }
@@ -53,7 +58,7 @@ QView input_of(const LinearGroup::Part& part, const QuantSlot& slot, int64_t row
 int64_t ActivationSizes::bytes() const {
   const auto element = static_cast<int64_t>(dtype_bytes(type, 1));
   const auto f32 = static_cast<int64_t>(sizeof(float));
-  const int64_t views = tokens * (2 * hidden + 2 * q + 2 * kv + 2 * intermediate) + logits * 2 * hidden;
+  const int64_t views = tokens * (hidden + 2 * q + 2 * kv + scratch_cols(*this)) + logits * hidden;
   return views * element + (logits * vocab + tokens * widest_input(*this)) * f32 +
          QuantSlot::bytes(tokens, hidden) + QuantSlot::bytes(tokens, q) +
          QuantSlot::bytes(tokens, intermediate);
@@ -68,12 +73,13 @@ Result<Activations> Activations::create(Ops& ops, const ActivationSizes& s) {
     return {};
   };
   OCTET_RETURN_IF_ERROR(make(a.x, s.type, s.tokens, s.hidden));
-  OCTET_RETURN_IF_ERROR(make(a.delta, s.type, s.tokens, s.hidden));
   OCTET_RETURN_IF_ERROR(make(a.qkv, s.type, s.tokens, s.q + 2 * s.kv));
   OCTET_RETURN_IF_ERROR(make(a.q, s.type, s.tokens, s.q));
-  OCTET_RETURN_IF_ERROR(make(a.gate_up, s.type, s.tokens, 2 * s.intermediate));
+  View scratch;
+  OCTET_RETURN_IF_ERROR(make(scratch, s.type, s.tokens, scratch_cols(s)));
+  a.gate_up = {scratch.data, s.type, s.tokens, 2 * s.intermediate, 2 * s.intermediate};
+  a.delta = {scratch.data, s.type, s.tokens, s.hidden, s.hidden};
   OCTET_RETURN_IF_ERROR(make(a.x_last, s.type, s.logits, s.hidden));
-  OCTET_RETURN_IF_ERROR(make(a.delta_last, s.type, s.logits, s.hidden));
   OCTET_RETURN_IF_ERROR(make(a.logits, DType::kF32, s.logits, s.vocab));
   OCTET_RETURN_IF_ERROR(make(a.plain, DType::kF32, s.tokens, widest_input(s)));
   OCTET_ASSIGN_OR_RETURN(a.normed, QuantSlot::create(ops, s.tokens, s.hidden));

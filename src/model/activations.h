@@ -32,11 +32,13 @@ struct ActivationSizes {
 struct Activations {
   static Result<Activations> create(Ops& ops, const ActivationSizes& sizes);
 
-  View x, delta;            // [tokens, hidden] residual stream, and what the next norm adds to it
-  View qkv, q, gate_up;     // [tokens, q + 2 kv], [tokens, q], [tokens, 2 intermediate]
-  View x_last, delta_last;  // [logits, hidden] the rows whose next token is wanted
-  View logits;              // [logits, vocab] f32
-  View plain;               // [tokens, widest input] f32: where one input must be quantized in several ways
+  View x;        // [tokens, hidden] residual stream
+  View qkv, q;   // [tokens, q + 2 kv], [tokens, q]
+  View gate_up;  // [tokens, 2 intermediate]
+  View delta;    // [tokens, hidden] in gate_up's memory: what linear_add may use
+  View x_last;   // [logits, hidden] the rows whose next token is wanted
+  View logits;   // [logits, vocab] f32
+  View plain;    // [tokens, widest input] f32: where one input must be quantized in several ways
   QuantSlot normed, attended, activated;
 
  private:

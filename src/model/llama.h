@@ -18,10 +18,9 @@ struct LlamaContext {
   RopeSpec rope;  // cos_sin and eps; the norms are each layer's own
 };
 
-// One layer over all rows of the step, for who runs a model layer by layer. What is still to be added to
-// c.act.x (nothing for the `first` layer) is in c.act.delta, before and after.
+// One layer over all rows of the step, for who runs a model layer by layer: c.act.x before and after.
 void llama_layer(const LlamaContext& context, const LayerWeights& weights, const KvLayer& kv,
-                 const BatchView& batch, bool first);
+                 const BatchView& batch);
 
 // Runs the step's tokens through all layers and returns the logits [n_logits, vocab] of batch.logit_rows.
 View llama_forward(const LlamaContext& context, const ForwardBatch& batch);

@@ -32,6 +32,17 @@ class RoundingOps final : public ObservingOps {
     reference_->linear(a, w, d);
     if (w.n != vocab_size_) round(d);
   }
+  void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override {
+    linear(a, w, scratch);
+    for (int64_t r = 0; r < x.rows; ++r) {
+      for (int64_t c = 0; c < x.cols; ++c) x.row<float>(r)[c] += scratch.row<const float>(r)[c];
+    }
+    round(x);
+  }
+  void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch,
+                       const QView& out) override {
+    Ops::linear_silu_mul(a, w, scratch, out);
+  }
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override {
     reference_->rope_write_kv(qkv, batch, spec, rope, kv, q);

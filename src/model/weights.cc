@@ -164,9 +164,10 @@ bool packs_values(const Checkpoint& checkpoint, const std::vector<std::string>& 
 }
 
 Result<LinearGroup> load_values(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
-                                const QuantScheme& scheme, Ops& ops) {
+                                const QuantScheme& scheme, bool gated, Ops& ops) {
   LinearWeights weights;
   weights.scheme = scheme;
+  weights.gated = gated;
   std::vector<Values> values;
   std::vector<float> bias;
   for (const auto& module : modules) {
@@ -195,9 +196,11 @@ Result<LinearGroup> load_values(const Checkpoint& checkpoint, const std::vector<
   return group;
 }
 
-Status add_part(const HostLinear& linear, Ops& ops, LinearGroup& group) {
+Status add_part(const HostLinear& linear, bool gated, Ops& ops, LinearGroup& group) {
   LinearGroup::Part part;
-  OCTET_ASSIGN_OR_RETURN(part.weight, ops.pack(view_of(linear)));
+  LinearWeights weights = view_of(linear);
+  weights.gated = gated;
+  OCTET_ASSIGN_OR_RETURN(part.weight, ops.pack(weights));
   part.column = group.n;
   if (linear.scheme.static_input()) {
     part.static_scale = linear.input_scale[0];
@@ -215,10 +218,12 @@ Status add_part(const HostLinear& linear, Ops& ops, LinearGroup& group) {
   return {};
 }
 
+// gated: of gate_proj and up_proj, which as one matrix are for linear_silu_mul.
 Result<LinearGroup> load_group(const Checkpoint& checkpoint, const std::vector<std::string>& modules,
-                               const std::map<std::string, QuantScheme>& schemes, Ops& ops) {
+                               const std::map<std::string, QuantScheme>& schemes, Ops& ops,
+                               bool gated = false) {
   if (packs_values(checkpoint, modules, schemes, ops)) {
-    return load_values(checkpoint, modules, schemes.at(modules.front()), ops);
+    return load_values(checkpoint, modules, schemes.at(modules.front()), gated, ops);
   }
   std::vector<HostLinear> linears;
   for (const auto& module : modules) {
@@ -236,7 +241,8 @@ Result<LinearGroup> load_group(const Checkpoint& checkpoint, const std::vector<s
     const auto at = [&](size_t i) {
       return std::make_move_iterator(linears.begin() + static_cast<ptrdiff_t>(i));
     };
-    const Status status = add_part(stack({at(begin), at(end)}), ops, group);
+    const Status status =
+        add_part(stack({at(begin), at(end)}), gated && begin == 0 && end == modules.size(), ops, group);
     if (!status.ok()) return status.with_context(modules[begin]);
   }
   return group;
@@ -353,7 +359,7 @@ Result<LayerWeights> load_layer(const Checkpoint& checkpoint, int32_t layer,
   }
   OCTET_ASSIGN_OR_RETURN(w.qkv, load_group(checkpoint, qkv_modules(layer), schemes, ops));
   OCTET_ASSIGN_OR_RETURN(w.o, load_group(checkpoint, {p + "self_attn.o_proj"}, schemes, ops));
-  OCTET_ASSIGN_OR_RETURN(w.gate_up, load_group(checkpoint, gate_up_modules(layer), schemes, ops));
+  OCTET_ASSIGN_OR_RETURN(w.gate_up, load_group(checkpoint, gate_up_modules(layer), schemes, ops, true));
   OCTET_ASSIGN_OR_RETURN(w.down, load_group(checkpoint, {p + "mlp.down_proj"}, schemes, ops));
   return w;
 }

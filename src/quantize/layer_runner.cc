@@ -227,15 +227,12 @@ Status LayerRunner::run(const LayerWeights& weights, LayerInputs* inputs) {
   OCTET_CHECK(activations_.x.type == DType::kF32)
       << "calibration on a backend whose residual stream is 16 bit";
   const size_t values = static_cast<size_t>(length_ * checkpoint_.config.hidden_size);
-  std::vector<float> delta(values);
   for (int64_t first = 0; first < n_tokens_; first += length_) {
     float* hidden = hidden_.data() + static_cast<size_t>(first * checkpoint_.config.hidden_size);
     const BatchView batch = ops_.stage(batch_);
     ops_.upload(activations_.x.data, hidden, values * sizeof(float));
-    llama_layer(context, weights, cache_.views.front(), batch, true);
+    llama_layer(context, weights, cache_.views.front(), batch);
     ops_.download(hidden, activations_.x.data, values * sizeof(float));
-    ops_.download(delta.data(), activations_.delta.data, values * sizeof(float));
-    for (size_t i = 0; i < values; ++i) hidden[i] += delta[i];
   }
   ops_.set_observer(nullptr);
   return {};

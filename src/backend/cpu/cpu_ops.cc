@@ -89,6 +89,7 @@ class CpuOps : public Ops {
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
     octet::linear(a, w, d, pool_);
   }
+  void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override;
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override;
   void attention(const View& q, const BatchView& batch, const AttentionSpec& spec, const KvLayer& kv,
@@ -181,6 +182,16 @@ void CpuOps::embed(const BatchView& batch, const View& table, const View& x) {
       default:
         OCTET_CHECK(false) << "embedding table of type " << dtype_name(table.type);
     }
+  });
+}
+
+// Sums of k are kept in the result while they grow, so it cannot be x itself.
+void CpuOps::linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) {
+  octet::linear(a, w, scratch, pool_);
+  for_rows(x.rows, x.cols, [&](int64_t r, int) {
+    float* to = x.row<float>(r);
+    const float* from = scratch.row<const float>(r);
+    for (int64_t c = 0; c < x.cols; ++c) to[c] += from[c];
   });
 }
 

@@ -81,6 +81,7 @@ class CudaOps final : public Ops {
     info_.own_memory = true;
     info_.runs_ahead = true;
     info_.quantizes_weights = true;
+    info_.fuses_silu_mul = true;
   }
 
   const BackendInfo& info() const override { return info_; }
@@ -117,8 +118,17 @@ class CudaOps final : public Ops {
     check("add_norm");
   }
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
-    static_cast<const CudaLinear&>(w).multiply(a, d, stream_);
+    static_cast<const CudaLinear&>(w).multiply(a, d, false, stream_);
     check("linear");
+  }
+  void linear_add(const QView& a, const PackedLinear& w, const View&, const View& x) override {
+    static_cast<const CudaLinear&>(w).multiply(a, x, true, stream_);
+    check("linear_add");
+  }
+  void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch,
+                       const QView& out) override {
+    static_cast<const CudaLinear&>(w).multiply_gated(a, scratch, out, stream_);
+    check("linear_silu_mul");
   }
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override {

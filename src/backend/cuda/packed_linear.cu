@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "backend/cuda/kernels/quantize_weights.h"
+#include "backend/cuda/kernels/rows.h"
 #include "backend/cuda/packed_linear.h"
 
 namespace octet::cuda {
@@ -18,6 +19,20 @@ Status status_of(cudaError_t error) {
   return error == cudaSuccess
              ? Status()
              : internal_error(std::string("cuda: loading a weight: ") + cudaGetErrorString(error));
+}
+
+// Whether the tensor core kernels take every product with this weight, and can end it in SiLU.
+bool can_gate(const LinearWeights& w) {
+  const QuantArgs &weight = w.scheme.weight, &input = w.scheme.input;
+  const bool type = weight.type == QType::kInt8 || weight.type == QType::kFp8 ||
+                    weight.type == QType::kBF16 || weight.type == QType::kF16;
+  return type && input.type == weight.type && input.outlier == 0 && weight.scale != QScale::kGroup &&
+         w.n % 16 == 0 && w.k * static_cast<int64_t>(qtype_bytes(weight.type)) % 16 == 0;
+}
+
+// Whether such a product can write this form itself: not where a scale wants a whole row first.
+bool writes(const QuantArgs& out) {
+  return !out.quantized() || (!out.dynamic && out.symmetric && out.scale == QScale::kTensor);
 }
 
 }  // namespace
@@ -44,28 +59,35 @@ Status CudaLinear::load(const LinearWeights& w, Ops& ops, Uploader& uploader, Ge
   OCTET_ASSIGN_OR_RETURN(memory_, ops.allocate(codes_bytes + scale_bytes + aligned(bias_bytes) + sums_bytes));
   bytes = memory_.bytes();
 
-  auto* codes = memory_.as<uint8_t>();
+  gemm_.gated = w.gated && can_gate(w);
+  Buffer plain;  // rows in the order they come
+  if (gemm_.gated) {
+    OCTET_ASSIGN_OR_RETURN(plain, ops.allocate(memory_.bytes()));
+  }
+  auto* codes = gemm_.gated ? plain.as<uint8_t>() : memory_.as<uint8_t>();
   auto* scale = reinterpret_cast<float*>(codes + codes_bytes);
   auto* bias = reinterpret_cast<float*>(codes + codes_bytes + scale_bytes);
-  weight_.codes = codes;
-  if (n_scales > 0) weight_.scale = scale;
-  if (w.bias != nullptr) {
-    weight_.bias = bias;
-    OCTET_RETURN_IF_ERROR(status_of(uploader.copy(bias, w.bias, bias_bytes)));
-  }
-  auto* column_sums =
-      sums ? reinterpret_cast<int32_t*>(codes + codes_bytes + scale_bytes + aligned(bias_bytes)) : nullptr;
+  if (w.bias != nullptr) OCTET_RETURN_IF_ERROR(status_of(uploader.copy(bias, w.bias, bias_bytes)));
   if (!w.values.empty()) {
     OCTET_RETURN_IF_ERROR(load_values(w, ops, codes, scale, uploader, stream));
-    return describe(column_sums, planner, stream);
+  } else {
+    OCTET_RETURN_IF_ERROR(load_codes(w, codes, uploader, stream));
+    const std::vector<float> spread(one_scale ? n_scales : 0, one_scale ? w.scale[0] : 0.0f);
+    const float* scales = one_scale ? spread.data() : w.scale;
+    if (n_scales > 0)
+      OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, scales, n_scales * sizeof(float))));
   }
-  if (one_scale) {
-    const std::vector<float> spread(n_scales, w.scale[0]);
-    OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, spread.data(), n_scales * sizeof(float))));
-  } else if (n_scales > 0) {
-    OCTET_RETURN_IF_ERROR(status_of(uploader.copy(scale, w.scale, n_scales * sizeof(float))));
-  }
-  OCTET_RETURN_IF_ERROR(load_codes(w, codes, uploader, stream));
+  auto* memory = memory_.as<uint8_t>();
+  const auto place = [&](uint8_t* from, size_t offset, int64_t row_bytes) {
+    if (gemm_.gated) interleave_gated(from + offset, memory + offset, n, row_bytes, stream);
+    return memory + offset;
+  };
+  weight_.codes = place(codes, 0, weight_.row_bytes);
+  if (n_scales > 0) weight_.scale = reinterpret_cast<float*>(place(codes, codes_bytes, sizeof(float)));
+  if (w.bias != nullptr)
+    weight_.bias = reinterpret_cast<float*>(place(codes, codes_bytes + scale_bytes, sizeof(float)));
+  auto* column_sums =
+      sums ? reinterpret_cast<int32_t*>(memory + codes_bytes + scale_bytes + aligned(bias_bytes)) : nullptr;
   return describe(column_sums, planner, stream);
 }
 
@@ -120,9 +142,29 @@ Status CudaLinear::load_values(const LinearWeights& w, Ops& ops, uint8_t* codes,
   return {};
 }
 
-void CudaLinear::multiply(const QView& a, const View& d, cudaStream_t stream) const {
-  if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, stream);
+void CudaLinear::multiply(const QView& a, const View& d, bool add, cudaStream_t stream) const {
+  OCTET_CHECK(!gemm_.gated && d.cols == n) << "a product of " << n << " into " << d.cols << " columns";
+  if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, add, stream);
+  gemm(a, gemm_, GemmResults(d, add), plans_->at(a.rows), stream);
+}
+
+void CudaLinear::multiply_gated(const QView& a, const View& scratch, const QView& out,
+                                cudaStream_t stream) const {
+  if (!gemm_.gated) {
+    multiply(a, scratch, false, stream);
+    return silu_mul(scratch, out, stream);
+  }
+  const bool whole = writes(out.args);
+  const View product{scratch.data, scratch.type, a.rows, n / 2, n / 2};
+  GemmResults d(product);
+  if (whole) {
+    d.data = out.data;
+    d.type = out.args.type;
+    d.stride = out.stride;
+    d.scale = out.scale;
+  }
   gemm(a, gemm_, d, plans_->at(a.rows), stream);
+  if (!whole) quantize(product, out, stream);
 }
 
 }  // namespace octet::cuda

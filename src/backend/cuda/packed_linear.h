@@ -15,7 +15,10 @@ class CudaLinear final : public PackedLinear {
   // Copies the weight, or quantizes its values on the device.
   Status load(const LinearWeights& weights, Ops& ops, Uploader& uploader, GemmPlanner& planner,
               cudaStream_t stream);
-  void multiply(const QView& a, const View& d, cudaStream_t stream) const;
+  // d = the product, or d += the product.
+  void multiply(const QView& a, const View& d, bool add, cudaStream_t stream) const;
+  // out = quant(silu(gate) * up) of a weight that was loaded as `gated`; scratch: bf16 [a.rows, n].
+  void multiply_gated(const QView& a, const View& scratch, const QView& out, cudaStream_t stream) const;
 
  private:
   Status load_codes(const LinearWeights& weights, uint8_t* codes, Uploader& uploader, cudaStream_t stream);

@@ -71,6 +71,7 @@ class ReferenceOps : public Ops {
   void embed(const BatchView& batch, const View& table, const View& x) override;
   void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override;
   void linear(const QView& a, const PackedLinear& w, const View& d) override;
+  void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override;
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
                      const KvLayer& kv, const View& q) override {
     reference::rope_write_kv(qkv, batch, spec, rope, kv, q);
@@ -154,6 +155,13 @@ void ReferenceOps::linear(const QView& a, const PackedLinear& packed, const View
       }
       d.row<float>(i)[j] = static_cast<float>(sum);
     }
+  }
+}
+
+void ReferenceOps::linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) {
+  linear(a, w, scratch);
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (int64_t c = 0; c < x.cols; ++c) x.row<float>(r)[c] += scratch.row<const float>(r)[c];
   }
 }
 

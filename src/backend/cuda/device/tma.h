@@ -37,6 +37,21 @@ __device__ __forceinline__ void store_box(uint32_t shared, const void* map, int3
                "r"(column), "r"(row), "r"(shared)
                : "memory");
 }
+// The same, added to what is there, each element by itself, rounded to its type.
+__device__ __forceinline__ void add_box(uint32_t shared, const void* map, int32_t column, int32_t row) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bulk_group [%0, {%1, %2}], [%3];" ::"l"(
+          map),
+      "r"(column), "r"(row), "r"(shared)
+      : "memory");
+}
+// Eight bf16 values added to those at `to`, a multiple of 16 bytes; rounded like add_box.
+__device__ __forceinline__ void add_bf16(void* to, uint4 pairs) {
+  asm volatile("red.relaxed.gpu.global.add.noftz.v4.bf16x2 [%0], {%1, %2, %3, %4};" ::"l"(
+                   __cvta_generic_to_global(to)),
+               "r"(pairs.x), "r"(pairs.y), "r"(pairs.z), "r"(pairs.w)
+               : "memory");
+}
 __device__ __forceinline__ void bulk_store_commit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }

@@ -48,6 +48,13 @@ __device__ __forceinline__ uint32_t codes_of(QType type, const float* x, float i
   return r;
 }
 
+// Two of them.
+__device__ __forceinline__ uint32_t code_pair(QType type, float low, float high, float inv_scale) {
+  if (type == QType::kInt8) return int8_code(low, inv_scale) | int8_code(high, inv_scale) << 8;
+  const float2 pair{low * inv_scale, high * inv_scale};
+  return static_cast<uint32_t>(__nv_cvt_float2_to_fp8x2(pair, __NV_SATFINITE, __NV_E4M3));
+}
+
 // A QView as a kernel's argument.
 struct RowEncoder {
   uint8_t* data = nullptr;

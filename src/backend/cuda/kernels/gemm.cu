@@ -26,6 +26,20 @@ __global__ void column_sums_kernel(const int8_t* codes, int64_t n, int64_t k, in
   if (threadIdx.x % 32 == 0) sums[row] = sum;
 }
 
+// Words of 4 bytes, or 16 where T has them. What comes next may read weights before its wait, so it may not
+// start before this has ended.
+template <class T>
+__global__ void interleave_kernel(const T* from, T* to, int64_t n, int64_t words) {
+  wait_for_previous_kernel();
+  const int64_t all = n * words;
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < all;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const int64_t row = i / words, block = row / 16, within = row % 16;
+    const int64_t source = block * 8 + within % 8 + (within < 8 ? 0 : n / 2);
+    to[i] = from[source * words + i % words];
+  }
+}
+
 using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                             const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                             CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
@@ -45,10 +59,10 @@ Encode encoder() {
   return encode;
 }
 
-// Boxes of box_bytes (128 or 64, which is the swizzle too) x box_rows of a matrix; what is outside reads as
-// zero.
+// Boxes of box_bytes x box_rows of a matrix, swizzled in shared memory; what is outside reads as zero.
 bool encode_map(TensorMap& map, CUtensorMapDataType type, int64_t element, const void* data, int64_t columns,
-                int64_t rows, int64_t stride_bytes, int32_t box_bytes, int32_t box_rows) {
+                int64_t rows, int64_t stride_bytes, int32_t box_bytes, int32_t box_rows,
+                CUtensorMapSwizzle swizzle) {
   const Encode encode = encoder();
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
   if (encode == nullptr) return false;
@@ -57,16 +71,15 @@ bool encode_map(TensorMap& map, CUtensorMapDataType type, int64_t element, const
   const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_bytes / element), static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[2] = {1, 1};
   return encode(reinterpret_cast<CUtensorMap*>(&map), type, 2, const_cast<void*>(data), sizes, strides, box,
-                steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                box_bytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
-                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+                steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 // An operand, whose type does not matter.
 bool encode_operand(TensorMap& map, const void* data, int64_t row_bytes, int64_t rows, int64_t stride_bytes,
                     int32_t box_rows) {
-  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, row_bytes, rows, stride_bytes, 128,
-                    box_rows);
+  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, data, row_bytes, rows, stride_bytes, 128, box_rows,
+                    CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
 bool aligned_rows(const void* data, int64_t stride_bytes) {
@@ -74,20 +87,20 @@ bool aligned_rows(const void* data, int64_t stride_bytes) {
 }
 
 template <class Type>
-const void* entry_of(const GemmPlan& plan) {
-  return plan.kernel == GemmKernel::kTile ? tile_entry<Type>(plan) : stream_entry<Type>(plan);
+const void* entry_of(const GemmPlan& plan, bool gated) {
+  return plan.kernel == GemmKernel::kTile ? tile_entry<Type>(plan, gated) : stream_entry<Type>(plan);
 }
 
-const void* entry(QType type, const GemmPlan& plan) {
+const void* entry(QType type, const GemmPlan& plan, bool gated) {
   switch (type) {
     case QType::kFp8:
-      return entry_of<E4M3>(plan);
+      return entry_of<E4M3>(plan, gated);
     case QType::kInt8:
-      return entry_of<S8>(plan);
+      return entry_of<S8>(plan, gated);
     case QType::kBF16:
-      return entry_of<BF16>(plan);
+      return entry_of<BF16>(plan, gated);
     case QType::kF16:
-      return entry_of<F16>(plan);
+      return entry_of<F16>(plan, gated);
     default:
       return nullptr;
   }
@@ -128,23 +141,43 @@ int32_t clusters_at_a_time(const void* kernel, int32_t cluster, int64_t shared_b
   return std::max(count, 1);
 }
 
-GemmOutput output(const QView& a, const GemmWeights& w, const View& d) {
+GemmOutput output(const QView& a, const GemmWeights& w, const GemmResults& d) {
   GemmOutput out;
   out.d = d.data;
+  out.type = d.type;
   out.stride = d.stride;
+  out.d_scale = d.scale;
+  out.add = d.add;
+  out.gated = w.gated;
   out.m = static_cast<int32_t>(a.rows);
   out.n = static_cast<int32_t>(w.n);
   out.a_scale = a.scale;
   out.a_step = a.args.scale == QScale::kToken ? 1 : 0;
   out.w_scale = w.scale;
   out.bias = w.bias;
-  out.f32 = d.type == DType::kF32;
   out.zero_point = a.args.symmetric ? nullptr : a.zero_point;
   out.column_sums = w.column_sums;
-  out.vectors = aligned_rows(d.data, d.stride * (out.f32 ? 4 : 2));
+  out.vectors = aligned_rows(d.data, d.stride * static_cast<int64_t>(qtype_bytes(d.type)));
+  const bool codes = d.type == QType::kInt8 || d.type == QType::kFp8;
   OCTET_CHECK(out.zero_point == nullptr || out.column_sums != nullptr) << "no column sums for a zero point";
-  OCTET_CHECK(d.type == DType::kF32 || d.type == DType::kBF16) << "linear writes no " << dtype_name(d.type);
+  OCTET_CHECK(d.type == QType::kF32 || d.type == QType::kBF16 ||
+              (w.gated && (d.type == QType::kF16 || (codes && d.scale != nullptr))))
+      << "a product writes no type" << static_cast<int>(d.type);
+  OCTET_CHECK(!(w.gated && d.add) && (!w.gated || w.n % 16 == 0));
   return out;
+}
+
+// How results leave in boxes.
+bool describe_results(TensorMap& map, const GemmOutput& out, const GemmPlan& plan) {
+  const int64_t columns = out.gated ? out.n / 2 : out.n;
+  if (out.type == QType::kInt8 || out.type == QType::kFp8)
+    return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, out.d, columns, out.m, out.stride,
+                      plan.tile_n / 2, 64, CU_TENSOR_MAP_SWIZZLE_NONE);
+  if (out.gated)
+    return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 2, out.d, columns, out.m, out.stride * 2, 32, 64,
+                      CU_TENSOR_MAP_SWIZZLE_32B);
+  return encode_map(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.d, columns, out.m, out.stride * 2, 64, 64,
+                    CU_TENSOR_MAP_SWIZZLE_64B);
 }
 
 void launch_stream(const void* kernel, const QView& a, const GemmWeights& w, const TensorMap& tokens,
@@ -173,10 +206,9 @@ void launch_tile(const void* kernel, const QView& a, const GemmWeights& w, const
                                       : w.map_128;
   args.tokens = tokens;
   args.out = out;
-  args.out.vectors = args.out.vectors && !out.f32 &&
-                     encode_map(args.results, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.d, w.n, a.rows,
-                                out.stride * 2, 64, 64);
-  args.twos = out.f32 && w.n % 2 == 0 && out.stride % 2 == 0 && reinterpret_cast<uintptr_t>(out.d) % 8 == 0;
+  args.out.vectors = out.vectors && out.type != QType::kF32 && describe_results(args.results, out, plan);
+  args.twos = out.type == QType::kF32 && !out.add && w.n % 2 == 0 && out.stride % 2 == 0 &&
+              reinterpret_cast<uintptr_t>(out.d) % 8 == 0;
   const bool scaled = out.a_scale != nullptr && reinterpret_cast<uintptr_t>(out.w_scale) % 8 == 0;
   args.plain = out.bias == nullptr && out.zero_point == nullptr && w.n % 2 == 0 &&
                (qtype_bytes(w.type) == 1 ? scaled && out.w_scale != nullptr
@@ -201,12 +233,14 @@ Status prepare_gemm() {
     return unsupported("cuda: the driver does not describe tensors to TMA: update it to CUDA 12 or newer");
   for (const QType type : {QType::kFp8, QType::kInt8, QType::kBF16, QType::kF16}) {
     for (const GemmPlan& plan : all_gemm_tiles()) {
-      const void* function = entry(type, plan);
-      if (function == nullptr) continue;
-      const cudaError_t error =
-          cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
-      if (error != cudaSuccess)
-        return unsupported(std::string("cuda: shared memory for products: ") + cudaGetErrorString(error));
+      for (const bool gated : {false, true}) {
+        const void* function = entry(type, plan, gated);
+        if (function == nullptr) continue;
+        const cudaError_t error =
+            cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+        if (error != cudaSuccess)
+          return unsupported(std::string("cuda: shared memory for products: ") + cudaGetErrorString(error));
+      }
     }
   }
   return {};
@@ -237,13 +271,24 @@ bool gemm_takes(const QView& a, const GemmWeights& w) {
          aligned_rows(a.data, a.stride * static_cast<int64_t>(qtype_bytes(w.type)));
 }
 
-void gemm(const QView& a, const GemmWeights& w, const View& d, const GemmPlan& plan, cudaStream_t stream) {
+void interleave_gated(const void* from, void* to, int64_t n, int64_t row_bytes, cudaStream_t stream) {
+  const dim3 blocks(1024), threads(256);
+  if (row_bytes % 16 == 0) {
+    launch_dependent(&interleave_kernel<uint4>, blocks, threads, 0, stream, static_cast<const uint4*>(from),
+                     static_cast<uint4*>(to), n, row_bytes / 16);
+  } else {
+    launch_dependent(&interleave_kernel<uint32_t>, blocks, threads, 0, stream,
+                     static_cast<const uint32_t*>(from), static_cast<uint32_t*>(to), n, row_bytes / 4);
+  }
+}
+
+void gemm(const QView& a, const GemmWeights& w, const GemmResults& d, const GemmPlan& plan,
+          cudaStream_t stream) {
   if (a.rows == 0) return;
-  OCTET_CHECK(a.cols == w.k && d.cols == w.n && gemm_takes(a, w))
-      << a.cols << " x " << w.k << " into " << d.cols;
+  OCTET_CHECK(a.cols == w.k && gemm_takes(a, w)) << a.cols << " x " << w.k;
   const GemmOutput out = output(a, w, d);
   const auto bytes = static_cast<int64_t>(qtype_bytes(w.type));
-  const void* kernel = entry(w.type, plan);
+  const void* kernel = entry(w.type, plan, w.gated);
   TensorMap tokens;
   const int32_t box_rows = plan.square ? plan.tile_m / 2 : plan.tile_m;  // each of two brings half
   const bool described = encode_operand(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, box_rows);

@@ -198,7 +198,7 @@ struct Product {
     view.args.symmetric = !with_zero;
     view.zero_point = with_zero ? zero.data : nullptr;
     succeed(cudaMemset(d.data, 0xff, m * n * 4), "poison");
-    gemm(view, weights, View{d.data, f32 ? DType::kF32 : DType::kBF16, m, n, n}, plan, nullptr);
+    gemm(view, weights, GemmResults(View{d.data, f32 ? DType::kF32 : DType::kBF16, m, n, n}), plan, nullptr);
     const std::string what =
         to_string(plan) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
     succeed(cudaGetLastError(), what);

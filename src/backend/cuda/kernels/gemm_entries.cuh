@@ -35,11 +35,12 @@ const void* stream_entry(const GemmPlan& plan) {
 }
 
 template <class Type>
-const void* tile_entry(const GemmPlan& plan) {
+const void* tile_entry(const GemmPlan& plan, bool gated) {
   if (plan.promote || plan.tile_m != 128) return nullptr;
-#define OCTET_TILE(n, four)                    \
-  if (plan.tile_n == n && plan.square == four) \
-    return reinterpret_cast<const void*>(&tile_kernel < Type, n, four ? 2 : 1 >);
+#define OCTET_TILE(n, four)                                                                    \
+  if (plan.tile_n == n && plan.square == four)                                                 \
+    return gated ? reinterpret_cast<const void*>(&tile_kernel < Type, n, four ? 2 : 1, true >) \
+                 : reinterpret_cast<const void*>(&tile_kernel < Type, n, four ? 2 : 1, false >);
   OCTET_TILE(128, false)
   OCTET_TILE(128, true)
   OCTET_TILE(192, false)

@@ -3,6 +3,6 @@
 namespace octet::cuda {
 
 template const void* stream_entry<F16>(const GemmPlan& plan);
-template const void* tile_entry<F16>(const GemmPlan& plan);
+template const void* tile_entry<F16>(const GemmPlan& plan, bool gated);
 
 }  // namespace octet::cuda

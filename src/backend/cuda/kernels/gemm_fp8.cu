@@ -3,6 +3,6 @@
 namespace octet::cuda {
 
 template const void* stream_entry<E4M3>(const GemmPlan& plan);
-template const void* tile_entry<E4M3>(const GemmPlan& plan);
+template const void* tile_entry<E4M3>(const GemmPlan& plan, bool gated);
 
 }  // namespace octet::cuda

@@ -3,6 +3,6 @@
 namespace octet::cuda {
 
 template const void* stream_entry<S8>(const GemmPlan& plan);
-template const void* tile_entry<S8>(const GemmPlan& plan);
+template const void* tile_entry<S8>(const GemmPlan& plan, bool gated);
 
 }  // namespace octet::cuda

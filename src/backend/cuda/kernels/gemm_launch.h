@@ -7,10 +7,11 @@
 
 namespace octet::cuda {
 
-// The kernel of a plan, or null where this type has none.
+// The kernel of a plan, or null where this type has none. `gated`: see GemmOutput; the other kernel does
+// either.
 template <class Type>
 const void* stream_entry(const GemmPlan& plan);
 template <class Type>
-const void* tile_entry(const GemmPlan& plan);
+const void* tile_entry(const GemmPlan& plan, bool gated);
 
 }  // namespace octet::cuda

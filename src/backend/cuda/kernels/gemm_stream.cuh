@@ -33,9 +33,10 @@ struct StreamArgs {
   int32_t token_tiles = 1;
 };
 
-// `kRows` weight rows x `kTokens`.
-template <class Type, int kRows, int kTokens>
+// `kTileRows` weight rows x `kTileTokens`.
+template <class Type, int kTileRows, int kTileTokens>
 struct StreamTile {
+  static constexpr int kRows = kTileRows, kTokens = kTileTokens;
   static constexpr int kThreads = 2 * kRows;                           // that multiply
   static constexpr int kPanels = kTokens <= 64 ? 2 : 1;                // of 128 bytes of k in a stage
   static constexpr int kWeights = kRows * 128, kActs = kTokens * 128;  // bytes of a panel
@@ -129,6 +130,67 @@ __device__ void stream_multiply(const StreamArgs& a, uint32_t ring, uint32_t ful
   wgmma_pin(d);
 }
 
+// Sums of kCount neighbouring rows of the weight for a token, from the CTAs that share the tile, in the order
+// of their ranks.
+template <class Sum, int kCount>
+__device__ __forceinline__ void gather_sums(uint32_t from, int32_t split, Sum (&sums)[kCount]) {
+  const auto add = [&](int part, const uint4& four) {
+    const uint32_t bits[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (__is_same(Sum, float)) {
+        sums[4 * part + i] += __uint_as_float(bits[i]);
+      } else {
+        sums[4 * part + i] += static_cast<int32_t>(bits[i]);
+      }
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) sums[i] = 0;
+  if (split == 1) {
+#pragma unroll
+    for (int part = 0; part < kCount / 4; ++part) add(part, load_shared(from + 16 * part));
+    return;
+  }
+  for (int32_t s = 0; s < split; ++s) {
+    const uint32_t address = map_shared(from, s);
+#pragma unroll
+    for (int part = 0; part < kCount / 4; ++part) add(part, load_cluster(address + 16 * part));
+  }
+}
+
+// The tile's results, [token][row] in shared memory, a token's scale behind its rows: a thread takes kCount
+// rows, the same of every token. Theirs were loaded before.
+template <class Type, class Tile, int kCount>
+__device__ __forceinline__ void stream_write(const StreamArgs& a, uint32_t results, const float (&scales)[16],
+                                             int32_t rank, int32_t row, int32_t token) {
+  constexpr int kGroups = Tile::kRows / kCount, kStep = Tile::kThreads / kGroups;
+  const int32_t group = threadIdx.x % kGroups, column = row + group * kCount;
+  if (column >= a.out.n) return;
+  const int32_t tokens = min(Tile::kTokens, a.out.m - token);
+  const float inverse = a.out.inverse();
+#pragma unroll 2
+  for (int32_t t = rank * kStep + threadIdx.x / kGroups; t < tokens; t += a.split * kStep) {
+    typename Type::Sum sums[kCount];
+    const uint32_t from = results + t * Tile::kPitch * 4;
+    gather_sums(from + group * kCount * 4, a.split, sums);
+    const float scale = __uint_as_float(load_shared(from + Tile::kRows * 4).x);
+    const int32_t zero = a.out.row_zero(token + t);
+    float v[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      v[i] = a.out.value(sums[i], min(column + i, a.out.n - 1), scale, zero, scales[i]);
+    if constexpr (kCount == 16) {
+      float product[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) product[i] = silu_mul(v[i], v[8 + i]);
+      write_eight(a.out, token + t, column / 2, inverse, product);
+    } else {
+      write_eight(a.out, token + t, column, inverse, v);
+    }
+  }
+}
+
 template <class Type, int kRows, int kTokens, bool kPromote>
 __global__ __launch_bounds__(2 * kRows + 32) void stream_kernel(const __grid_constant__ StreamArgs a) {
   using Tile = StreamTile<Type, kRows, kTokens>;
@@ -154,11 +216,24 @@ __global__ __launch_bounds__(2 * kRows + 32) void stream_kernel(const __grid_con
 
   // Results as [token][row], over the ring when all of it is read.
   constexpr uint32_t kPitchBytes = Tile::kPitch * 4;
+  float scales[16];  // of this thread's columns of results: no kernel of a step writes them
   if (threadIdx.x < Tile::kThreads) {
+    const int32_t taken = a.out.gated ? 16 : 8;
+    a.out.column_scales(row + threadIdx.x % (kRows / taken) * taken, scales);
     Sum d[kTokens / 2];
     wait_for_previous_kernel();
+    constexpr int kScales = (kTokens + Tile::kThreads - 1) / Tile::kThreads;
+    float own[kScales];
+#pragma unroll
+    for (int i = 0; i < kScales; ++i)
+      own[i] =
+          a.out.row_scale(min(token + static_cast<int32_t>(threadIdx.x) + i * Tile::kThreads, a.out.m - 1));
     stream_multiply<Type, Tile, kTokens, kPromote>(a, ring, full, empty, count, d);
     named_barrier_sync(1, Tile::kThreads);
+#pragma unroll
+    for (int i = 0; i < kScales; ++i)
+      if (const uint32_t t = threadIdx.x + i * Tile::kThreads; t < kTokens)
+        store_shared(ring + t * kPitchBytes + kRows * 4, __float_as_uint(own[i]));
     const int32_t lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
     const uint32_t to = ring + (threadIdx.x / 32 * 16 + g) * 4;
 #pragma unroll
@@ -171,10 +246,7 @@ __global__ __launch_bounds__(2 * kRows + 32) void stream_kernel(const __grid_con
         } else {
           bits = static_cast<uint32_t>(d[4 * j + i]);
         }
-        asm volatile(
-            "st.shared.u32 [%0], %1;" ::"r"(to + (8 * j + 2 * c + (i & 1)) * kPitchBytes + (i >> 1) * 32),
-            "r"(bits)
-            : "memory");
+        store_shared(to + (8 * j + 2 * c + (i & 1)) * kPitchBytes + (i >> 1) * 32, bits);
       }
     }
   } else if (threadIdx.x == Tile::kThreads) {
@@ -188,26 +260,10 @@ __global__ __launch_bounds__(2 * kRows + 32) void stream_kernel(const __grid_con
   }
 
   if (threadIdx.x < Tile::kThreads) {
-    constexpr int kEights = kRows / 8;
-    const int32_t items = min(kTokens, a.out.m - token) * kEights;
-    for (int32_t i = rank * Tile::kThreads + threadIdx.x; i < items; i += a.split * Tile::kThreads) {
-      const uint32_t from = ring + i / kEights * kPitchBytes + i % kEights * 32;
-      Sum sums[8] = {};
-      for (int32_t s = 0; s < a.split; ++s) {
-        const uint32_t address = a.split > 1 ? map_shared(from, s) : from;
-        const uint4 low = load_cluster(address), high = load_cluster(address + 16);
-        const uint32_t bits[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          if constexpr (__is_same(Sum, float)) {
-            sums[j] += __uint_as_float(bits[j]);
-          } else {
-            sums[j] += static_cast<int32_t>(bits[j]);
-          }
-        }
-      }
-      if (row + i % kEights * 8 < a.out.n)
-        write_eight(a.out, token + i / kEights, row + i % kEights * 8, sums);
+    if (a.out.gated) {
+      stream_write<Type, Tile, 16>(a, ring, scales, rank, row, token);
+    } else {
+      stream_write<Type, Tile, 8>(a, ring, scales, rank, row, token);
     }
   }
   if (a.split > 1) cluster_sync();  // others may still read this CTA's results

@@ -30,7 +30,7 @@ inline constexpr int kTileThreads = 384;
 
 struct TileArgs {
   TensorMap weights, tokens;
-  TensorMap results;  // boxes of 64 rows x 32 columns, where out.vectors
+  TensorMap results;  // boxes of 64 rows x 32 columns, gated: 16, codes: all of a tile's; where out.vectors
   GemmOutput out;
   int32_t blocks = 0;              // of 128 bytes of k
   int32_t pairs = 0, columns = 0;  // clusters' tiles down (of 256 tokens) and across
@@ -136,7 +136,48 @@ __device__ __forceinline__ void tile_store(const TileArgs& a, const uint32_t* pa
   named_barrier_sync(group, 128);
   if (thread == 0 && row < a.out.m) {
     for (int box = 0; box < kBoxes; ++box)
-      if (column + 32 * box < a.out.n) store_box(results + 4096 * box, &a.results, column + 32 * box, row);
+      if (column + 32 * box < a.out.n) {
+        if (a.out.add) {
+          add_box(results + 4096 * box, &a.results, column + 32 * box, row);
+        } else {
+          store_box(results + 4096 * box, &a.results, column + 32 * box, row);
+        }
+      }
+    bulk_store_commit();
+  }
+}
+
+// The same of gated results, kBoxes times 16 columns: halves as pairs under the 32-byte swizzle, or the codes
+// of pairs in rows without gaps.
+template <int kBoxes>
+__device__ __forceinline__ void tile_store_gated(const TileArgs& a, const uint32_t (&packed)[4 * kBoxes],
+                                                 uint32_t results, int32_t row, int32_t column) {
+  const int thread = threadIdx.x % 128, lane = threadIdx.x % 32, group = threadIdx.x / 128;
+  const bool codes = is_codes(a.out.type);
+  if (thread == 0) bulk_store_wait_read();  // of the tile before
+  named_barrier_sync(group, 128);
+  if (codes) {
+    const uint32_t to = results + (thread / 32 * 16 + lane / 4) * 16 * kBoxes + lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 4 * kBoxes; ++i)
+      store_shared_half(to + i % 2 * 8 * 16 * kBoxes + i / 2 * 8, static_cast<uint16_t>(packed[i]));
+  } else {
+    const uint32_t to = results + (thread / 32 * 16 + lane % 16) * 32 + ((lane / 16) ^ (lane / 4 % 2)) * 16;
+#pragma unroll
+    for (int box = 0; box < kBoxes; ++box)
+      store_matrices(to + 2048 * box, packed[4 * box], packed[4 * box + 1], packed[4 * box + 2],
+                     packed[4 * box + 3]);
+  }
+  async_proxy_fence();
+  named_barrier_sync(group, 128);
+  if (thread == 0 && row < a.out.m) {
+    if (codes) {
+      if (column < a.out.columns()) store_box(results, &a.results, column, row);
+    } else {
+      for (int box = 0; box < kBoxes; ++box)
+        if (column + 16 * box < a.out.columns())
+          store_box(results + 2048 * box, &a.results, column + 16 * box, row);
+    }
     bulk_store_commit();
   }
 }
@@ -179,8 +220,45 @@ __device__ __forceinline__ void pack_any(const GemmOutput& out, const Sum (&d)[k
     float v[2] = {};
 #pragma unroll
     for (int e = 0; e < 2; ++e)
-      if (at + e < out.n) v[e] = out.value(d[2 * i + e], at + e, rows.scale[i % 2], rows.zero[i % 2]);
+      if (at + e < out.n)
+        v[e] = out.value(d[2 * i + e], at + e, rows.scale[i % 2], rows.zero[i % 2], out.column_scale(at + e));
     packed[i] = bf16_pair(v[0], v[1]);
+  }
+}
+
+// Gates are the even blocks of eight columns, their factors the odd ones: packed[2 j + h] is row 8 h, results
+// 8 j and 8 j + 1 from column / 2, as two halves or two codes. Of kPairs of the thread's blocks, from kFirst.
+template <class Type, bool kPlain, int kFirst, int kPairs, class Sum, int kCount>
+__device__ __forceinline__ void pack_gated(const TileArgs& a, const Sum (&d)[kCount], int32_t column,
+                                           const RowScales& rows, const float2 (&scales)[kPairs],
+                                           float inverse, uint32_t (&packed)[kCount / 4]) {
+#pragma unroll
+  for (int i = kFirst; i < kFirst + kPairs; i += 2) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float v[2];
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float part[2];  // gate, factor
+#pragma unroll
+        for (int p = 0; p < 2; ++p) {
+          const Sum sum = d[4 * (i + p) + 2 * h + e];
+          if constexpr (kPlain) {
+            part[p] = static_cast<float>(sum);
+            if constexpr (Type::kBytes == 1) {
+              const float2& scale = scales[i + p - kFirst];
+              part[p] = __fmul_rn(__fmul_rn(part[p], rows.scale[h]), e == 0 ? scale.x : scale.y);
+            }
+          } else {
+            const int32_t at = min(column + 8 * (i + p) + e, a.out.n - 1);
+            part[p] = a.out.value(sum, at, rows.scale[h], rows.zero[h], a.out.column_scale(at));
+          }
+        }
+        v[e] = silu_mul(part[0], part[1]);
+      }
+      packed[i + h] = is_codes(a.out.type) ? code_pair(a.out.type, v[0], v[1], inverse)
+                                           : half_pair(a.out.type, v[0], v[1]);
+    }
   }
 }
 
@@ -192,20 +270,35 @@ __device__ __forceinline__ void write_sums(const TileArgs& a, const Sum (&d)[kCo
   for (int i = 0; i < kCount / 2; ++i) {
     const int32_t r = row + i % 2 * 8, c = column + i / 2 * 8;
     if (r >= a.out.m || c >= a.out.n) continue;
-    const float scale = rows.scale[i % 2];
-    const int32_t zero = rows.zero[i % 2];
-    const float low = a.out.value(d[2 * i], c, scale, zero);
+    const auto value = [&](int e) {
+      return a.out.value(d[2 * i + e], c + e, rows.scale[i % 2], rows.zero[i % 2], a.out.column_scale(c + e));
+    };
     if (a.twos) {
       *reinterpret_cast<float2*>(static_cast<float*>(a.out.d) + r * a.out.stride + c) =
-          make_float2(low, a.out.value(d[2 * i + 1], c + 1, scale, zero));
+          make_float2(value(0), value(1));
     } else {
-      a.out.store(r, c, low);
-      if (c + 1 < a.out.n) a.out.store(r, c + 1, a.out.value(d[2 * i + 1], c + 1, scale, zero));
+      a.out.store(r, c, value(0), 1);
+      if (c + 1 < a.out.n) a.out.store(r, c + 1, value(1), 1);
     }
   }
 }
+template <class Sum, int kCount>
+__device__ __forceinline__ void write_gated(const TileArgs& a, const Sum (&d)[kCount], int32_t row,
+                                            int32_t column, const RowScales& rows, float inverse) {
+#pragma unroll
+  for (int i = 0; i < kCount / 4; ++i) {
+    const int h = i / 2 % 2, e = i % 2, block = i / 4 * 2;
+    const int32_t r = row + 8 * h, c = column + 8 * block + e;
+    if (r >= a.out.m || c >= a.out.n) continue;
+    const auto value = [&](int p) {
+      return a.out.value(d[4 * (block + p) + 2 * h + e], c + 8 * p, rows.scale[h], rows.zero[h],
+                         a.out.column_scale(c + 8 * p));
+    };
+    a.out.store(r, (c - c % 8) / 2 + c % 8, silu_mul(value(0), value(1)), inverse);
+  }
+}
 
-template <class Type, int kColumns, int kAcross>
+template <class Type, int kColumns, int kAcross, bool kGated>
 __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared) {
   using Shape = TileShape<Type, kColumns, kAcross>;
   using Sum = typename Type::Sum;
@@ -218,8 +311,9 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
   RingPlace<Shape::kStages> at;
   int32_t last = 0;
   Sum d[kCount];
-  uint32_t packed[kCount / 2] = {};
+  uint32_t packed[kGated ? kCount / 4 : kCount / 2] = {};
   bool pending = false;
+  float inverse = 1;
   int32_t stored_row = 0, stored_column = 0;
 
   const auto issue = [&](bool fresh) {
@@ -247,7 +341,21 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
     at.next();
   };
 
+  // The tile before, in one turn or two.
+  const auto store_first = [&] {
+    if constexpr (kGated) {
+      tile_store_gated<kColumns / 32>(a, packed, results, stored_row, stored_column / 2);
+    } else {
+      tile_store<4>(a, packed, results, stored_row, stored_column);
+    }
+  };
+  const auto store_rest = [&] {
+    if constexpr (!kGated && Shape::kBoxes > 4)
+      tile_store<Shape::kBoxes - 4>(a, packed + 32, results, stored_row, stored_column + 128);
+  };
+
   wait_for_previous_kernel();
+  if constexpr (kGated) inverse = a.out.inverse();
   if (group == 1) named_barrier_sync(3, 256);
   bool first = true;
   for (int32_t tile = cluster_index(); tile < tiles; tile += cluster_count()) {
@@ -257,16 +365,14 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
     issue(true);
     last = at.stage;
     at.next();
-    if (pending) tile_store<4>(a, packed, results, stored_row, stored_column);
+    if (pending) store_first();
     if (a.blocks > 1) {
       issue(false);
       settle();
     }
     if (first && group == 0) named_barrier_arrive(3, 256);
     first = false;
-    if constexpr (Shape::kBoxes > 4) {
-      if (pending) tile_store<Shape::kBoxes - 4>(a, packed + 32, results, stored_row, stored_column + 128);
-    }
+    if (pending) store_rest();
     for (int32_t block = 2; block < a.blocks; ++block) {
       issue(false);
       settle();
@@ -287,29 +393,40 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
     wgmma_wait<0>();
     wgmma_pin(d);
     release(last);
-    if (a.out.vectors) {
-      if (a.plain) {
-        float2 more[kPairs] = {};
-        if (scaled) load_scales(a, own_column + 8 * kPairs, more);
-        pack_plain<Type, 0>(d, rows, scales, packed);
-        pack_plain<Type, kPairs>(d, rows, more, packed);
+    if constexpr (kGated) {
+      if (a.out.vectors) {
+        if (a.plain) {
+          float2 more[kPairs] = {};
+          if (scaled) load_scales(a, own_column + 8 * kPairs, more);
+          pack_gated<Type, true, 0>(a, d, own_column, rows, scales, inverse, packed);
+          pack_gated<Type, true, kPairs>(a, d, own_column, rows, more, inverse, packed);
+        } else {
+          pack_gated<Type, false, 0>(a, d, own_column, rows, scales, inverse, packed);
+          pack_gated<Type, false, kPairs>(a, d, own_column, rows, scales, inverse, packed);
+        }
       } else {
-        pack_any(a.out, d, own_column, rows, packed);
+        write_gated(a, d, own_row, own_column, rows, inverse);
       }
-      pending = true, stored_row = row, stored_column = column;
-    } else {
+    } else if (!a.out.vectors) {
       write_sums(a, d, own_row, own_column, rows);
+    } else if (a.plain) {
+      float2 more[kPairs] = {};
+      if (scaled) load_scales(a, own_column + 8 * kPairs, more);
+      pack_plain<Type, 0>(d, rows, scales, packed);
+      pack_plain<Type, kPairs>(d, rows, more, packed);
+    } else {
+      pack_any(a.out, d, own_column, rows, packed);
     }
+    pending = a.out.vectors, stored_row = row, stored_column = column;
   }
   if (pending) {
-    tile_store<4>(a, packed, results, stored_row, stored_column);
-    if constexpr (Shape::kBoxes > 4)
-      tile_store<Shape::kBoxes - 4>(a, packed + 32, results, stored_row, stored_column + 128);
+    store_first();
+    store_rest();
     if (threadIdx.x % 128 == 0) bulk_store_wait();
   }
 }
 
-template <class Type, int kColumns, int kAcross>
+template <class Type, int kColumns, int kAcross, bool kGated>
 __global__ __launch_bounds__(kTileThreads, 1) void tile_kernel(const __grid_constant__ TileArgs a) {
   using Shape = TileShape<Type, kColumns, kAcross>;
   const uint32_t shared = shared_address(dynamic_shared_memory());
@@ -330,7 +447,7 @@ __global__ __launch_bounds__(kTileThreads, 1) void tile_kernel(const __grid_cons
     if (threadIdx.x == 0) tile_load<Shape, kColumns, kAcross>(a, shared, cluster_rank());
   } else {
     set_register_limit_up<232>();
-    tile_multiply<Type, kColumns, kAcross>(a, shared);
+    tile_multiply<Type, kColumns, kAcross, kGated>(a, shared);
   }
   __syncwarp();
   cluster_sync();  // others may still write here

@@ -98,7 +98,7 @@ class Tuner {
     }
     QView a{
         tokens_, {s.type, scaled ? QScale::kToken : QScale::kNone}, m, s.k, stride, scaled ? scale : nullptr};
-    const View d{results_, s.f32_out ? DType::kF32 : DType::kBF16, m, s.n, s.n};
+    const GemmResults d(View{results_, s.f32_out ? DType::kF32 : DType::kBF16, m, s.n, s.n});
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t exec = nullptr;
     cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);

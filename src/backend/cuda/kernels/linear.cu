@@ -47,7 +47,7 @@ struct Input {
 
 // T: int32_t where both operands are int8 codes, else float.
 template <class T, class Out>
-__global__ void multiply(Input a, DeviceWeight w, Out* d, int64_t d_stride, int input_bytes) {
+__global__ void multiply(Input a, DeviceWeight w, Out* d, int64_t d_stride, bool add, int input_bytes) {
   __shared__ T tile_a[kTile][kTile + 1], tile_w[kTile][kTile + 1];
   __shared__ float tile_outliers[kTile][kTile + 1];
   const int64_t row0 = int64_t{blockIdx.y} * kTile, col0 = int64_t{blockIdx.x} * kTile;
@@ -96,17 +96,19 @@ __global__ void multiply(Input a, DeviceWeight w, Out* d, int64_t d_stride, int 
     if (row >= a.rows) continue;
     float value = static_cast<float>(sum[i]) * a.scale_of(row) * w_scale + bias;
     if (outliers) value += outlier_sum[i] * w_scale;
+    Out* to = d + row * d_stride + n;
     if constexpr (sizeof(Out) == 4) {
-      d[row * d_stride + n] = value;
+      *to = add ? *to + value : value;
     } else {
-      d[row * d_stride + n] = __float2bfloat16_rn(value);
+      const __nv_bfloat16 rounded = __float2bfloat16_rn(value);
+      *to = add ? __hadd_rn(*to, rounded) : rounded;
     }
   }
 }
 
 }  // namespace
 
-void generic_linear(const QView& a, const DeviceWeight& w, const View& d, cudaStream_t stream) {
+void generic_linear(const QView& a, const DeviceWeight& w, const View& d, bool add, cudaStream_t stream) {
   if (a.rows == 0) return;
   const Input input{
       static_cast<const uint8_t*>(a.data), a.args, a.rows, a.stride, a.scale, a.zero_point, a.outliers};
@@ -115,7 +117,7 @@ void generic_linear(const QView& a, const DeviceWeight& w, const View& d, cudaSt
   const int input_bytes = static_cast<int>(qtype_bytes(a.args.type));
   const auto run = [&](auto sum, auto* out) {
     launch_dependent(multiply<decltype(sum), std::remove_pointer_t<decltype(out)>>, grid, dim3(kThreads), 0,
-                     stream, input, w, out, d.stride, input_bytes);
+                     stream, input, w, out, d.stride, add, input_bytes);
   };
   OCTET_CHECK(d.type == DType::kF32 || d.type == DType::kBF16) << dtype_name(d.type);
   const bool integers = a.args.type == QType::kInt8 && w.args.type == QType::kInt8;

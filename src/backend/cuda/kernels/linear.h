@@ -19,7 +19,7 @@ struct DeviceWeight {
   const float* bias = nullptr;     // [n] or null
 };
 
-// d: f32 or bf16.
-void generic_linear(const QView& a, const DeviceWeight& w, const View& d, cudaStream_t stream);
+// d: f32 or bf16. `add`: to what is there.
+void generic_linear(const QView& a, const DeviceWeight& w, const View& d, bool add, cudaStream_t stream);
 
 }  // namespace octet::cuda

@@ -15,6 +15,7 @@
 #include "backend/cuda/device/reduce.cuh"
 #include "backend/cuda/kernels/encode.cuh"
 #include "backend/cuda/kernels/rows.h"
+#include "backend/cuda/kernels/silu.cuh"
 
 namespace octet::cuda {
 namespace {
@@ -41,12 +42,6 @@ __device__ __forceinline__ float to_float(float v) {
 }
 __device__ __forceinline__ float to_float(__nv_bfloat16 v) {
   return __bfloat162float(v);
-}
-
-// v / (1 + exp(-v)) * up. The exponential is good to |v| + 2 units in the last place: far below a 16-bit
-// result's.
-__device__ __forceinline__ float silu_mul(float gate, float up) {
-  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
 }
 
 // What f is made of: `chunk` gives f's input at 8 columns, `value` at one; `finish` turns an input into f,

@@ -29,7 +29,8 @@ void must(const Status& status) {
   if (!status.ok()) std::printf("%s\n", status.message().c_str()), std::exit(1);
 }
 
-std::unique_ptr<PackedLinear> random_weight(Ops& ops, const QuantScheme& scheme, int64_t n, int64_t k) {
+std::unique_ptr<PackedLinear> random_weight(Ops& ops, const QuantScheme& scheme, int64_t n, int64_t k,
+                                            bool gated = false) {
   static std::vector<uint16_t> values;
   if (values.empty()) {
     std::mt19937 random(1);
@@ -37,7 +38,8 @@ std::unique_ptr<PackedLinear> random_weight(Ops& ops, const QuantScheme& scheme,
     for (uint16_t& v : values) v = static_cast<uint16_t>(0x3c00 + random() % 512 + (random() & 1) * 0x8000);
   }
   LinearWeights w;
-  w.n = n, w.k = k, w.scheme = scheme;
+  w.n = n, w.k = k, w.scheme = scheme, w.gated = gated;
+  if (w.scheme.weight.scale == QScale::kTensor) w.scheme.weight.scale = QScale::kChannel;  // as fast
   w.values = {{values.data(), DType::kBF16, n}};
   return take(ops.pack(w));
 }
@@ -50,7 +52,7 @@ struct Step {
   KvLayer kv[kStored];
   std::unique_ptr<PackedLinear> qkv[kStored], o[kStored], gate_up[kStored], down[kStored], head;
   RopeSpec rope;
-  View x, delta, mid, q, wide, table, logits;
+  View x, mid, q, wide, table, logits;
   QView normed, attended, activated, last;
   float* gamma = nullptr;
 };
@@ -61,8 +63,8 @@ QView quantized(const QuantScheme& scheme, std::byte* at, int64_t rows, int64_t 
   return v;
 }
 
-constexpr const char* kOps[] = {"nothing", "qkv",       "o",        "gate_up", "down",         "add_norm",
-                                "rope",    "attention", "silu_mul", "head",    "products only"};
+constexpr const char* kOps[] = {"nothing",  "qkv",  "o",         "gate_up", "down",
+                                "add_norm", "rope", "attention", "head",    "products only"};
 
 void run(Step& s, const BatchView& b, const std::string& without) {
   const bool products = without == kOps[std::size(kOps) - 1];
@@ -74,20 +76,17 @@ void run(Step& s, const BatchView& b, const std::string& without) {
   s.ops.embed(b, s.table, s.x.head(m));
   for (int32_t l = 0; l < kLayers; ++l) {
     const int32_t i = l % kStored;
-    const View delta = s.delta.head(m);
-    if (with("add_norm"))
-      s.ops.add_norm(s.x.head(m), l > 0 ? &delta : nullptr, s.gamma, 1e-5f, s.normed.head(m));
+    const View x = s.x.head(m), scratch = s.wide.head(m);
+    if (with("add_norm")) s.ops.add_norm(x, nullptr, s.gamma, 1e-5f, s.normed.head(m));
     if (with("qkv")) s.ops.linear(s.normed.head(m), *s.qkv[i], s.mid.head(m));
     if (with("rope")) s.ops.rope_write_kv(s.mid.head(m), b, kSpec, s.rope, s.kv[i], s.q.head(m));
     if (with("attention")) s.ops.attention(s.q.head(m), b, kSpec, s.kv[i], s.attended.head(m));
-    if (with("o")) s.ops.linear(s.attended.head(m), *s.o[i], delta);
-    if (with("add_norm")) s.ops.add_norm(s.x.head(m), &delta, s.gamma, 1e-5f, s.normed.head(m));
-    if (with("gate_up")) s.ops.linear(s.normed.head(m), *s.gate_up[i], s.wide.head(m));
-    if (with("silu_mul")) s.ops.silu_mul(s.wide.head(m), s.activated.head(m));
-    if (with("down")) s.ops.linear(s.activated.head(m), *s.down[i], delta);
+    if (with("o")) s.ops.linear_add(s.attended.head(m), *s.o[i], scratch, x);
+    if (with("add_norm")) s.ops.add_norm(x, nullptr, s.gamma, 1e-5f, s.normed.head(m));
+    if (with("gate_up")) s.ops.linear_silu_mul(s.normed.head(m), *s.gate_up[i], scratch, s.activated.head(m));
+    if (with("down")) s.ops.linear_add(s.activated.head(m), *s.down[i], scratch, x);
   }
-  const View delta = s.delta.head(m);
-  s.ops.add_norm(s.x.head(m), &delta, s.gamma, 1e-5f, s.last.head(m));
+  s.ops.add_norm(s.x.head(m), nullptr, s.gamma, 1e-5f, s.last.head(m));
   if (with("head")) s.ops.linear(s.last.head(m), *s.head, s.logits.head(m));
 }
 
@@ -141,7 +140,7 @@ int main(int argc, char** argv) {
     s.kv[i] = {s.cache[i].data(), quant, page, nullptr, nullptr};
     s.qkv[i] = random_weight(*ops, s.scheme, kQkv, kHidden);
     s.o[i] = random_weight(*ops, s.scheme, kHidden, kHidden);
-    s.gate_up[i] = random_weight(*ops, s.scheme, 2 * kWide, kHidden);
+    s.gate_up[i] = random_weight(*ops, s.scheme, 2 * kWide, kHidden, true);
     s.down[i] = random_weight(*ops, s.scheme, kHidden, kWide);
   }
   s.head = random_weight(*ops, plain, kVocab, kHidden);
@@ -157,8 +156,7 @@ int main(int argc, char** argv) {
   const auto view = [&](int64_t cols) {
     return View{place(most * cols * 2), DType::kBF16, most, cols, cols};
   };
-  s.x = view(kHidden), s.delta = view(kHidden), s.mid = view(kQkv), s.q = view(kHidden),
-  s.wide = view(2 * kWide);
+  s.x = view(kHidden), s.mid = view(kQkv), s.q = view(kHidden), s.wide = view(2 * kWide);
   s.table = View{place(1024 * kHidden * 2), DType::kBF16, 1024, kHidden, kHidden};
   s.logits = View{place(most * kVocab * 4), DType::kF32, most, kVocab, kVocab};
   s.normed = quantized(s.scheme, place(most * kHidden * 2 + most * 4), most, kHidden);

@@ -40,7 +40,8 @@ void add_model_options(CLI::App& command, ModelArgs& args, ModelOptionSet set) {
                      "times 1024 tokens without it, 4GiB at most)");
   command
       .add_option("--max-step-tokens", o.max_step_tokens,
-                  "tokens in a step, prompts in chunks of these (default: 8192 on a GPU, 2048 on a CPU)")
+                  "tokens in a step, prompts in chunks of these (default: 8192 on a GPU, 4096 where it "
+                  "serves, 2048 on a CPU)")
       ->check(at_least_one());
   command.add_option("--max-context", o.max_context, "tokens of one sequence (default: the model's own)");
   command.add_option("--page-size", o.page_size, "tokens in a page of the KV cache (default: the backend's)");

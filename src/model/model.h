@@ -21,9 +21,12 @@ struct ModelOptions {
   std::string kv_dtype = "auto";       // auto, bf16, fp16, int8, fp8
   int32_t max_batch = 64;
   int32_t max_step_tokens = 0;  // 0: what the backend likes, and at least max_batch
-  int32_t max_context = 0;      // 0: the model's own
-  int64_t kv_bytes = 0;         // 0: room for max_batch sequences of max_context, as far as free memory goes
-  int32_t page_size = 0;        // 0: what the backend likes
+  // Of what the backend likes, no more than this (0: all of it): a request that comes waits for the steps
+  // under way, and shorter ones let it begin sooner.
+  int32_t longest_default_step = 0;
+  int32_t max_context = 0;  // 0: the model's own
+  int64_t kv_bytes = 0;     // 0: room for max_batch sequences of max_context, as far as free memory goes
+  int32_t page_size = 0;    // 0: what the backend likes
 };
 
 // Known before anything is loaded, printed before "ready", kept to.

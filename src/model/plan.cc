@@ -50,9 +50,10 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
     return unsupported("--kv-dtype f32 is for the reference backend alone; expected bf16, fp16, int8 or fp8");
   }
   if (options.max_batch < 1) return invalid_argument("--max-batch must be at least 1");
+  const int32_t longest = options.longest_default_step > 0 ? options.longest_default_step : INT32_MAX;
   const int32_t step_tokens = options.max_step_tokens > 0
                                   ? options.max_step_tokens
-                                  : std::max(ops.info().step_tokens, options.max_batch);
+                                  : std::max(std::min(ops.info().step_tokens, longest), options.max_batch);
   if (step_tokens < options.max_batch) {
     return invalid_argument("--max-step-tokens (" + std::to_string(step_tokens) +
                             ") must be at least --max-batch (" + std::to_string(options.max_batch) + ")");

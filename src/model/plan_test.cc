@@ -1,6 +1,8 @@
 // What is said where a model does not fit: how much is missing, and what would fit.
 #include <gtest/gtest.h>
 
+#include "backend/reference/reference_ops.h"
+#include "formats/test_util.h"
 #include "model/model_sizes.h"
 
 namespace octet {
@@ -18,6 +20,21 @@ MemoryPlan plan_of(int64_t weights, int64_t kv_cache) {
   plan.kv_bytes_per_token = kMiB / 8;
   plan.max_context = 2048;
   return plan;
+}
+
+TEST(ModelSizes, AStepIsAsLongAsTheBackendLikesWithinWhatIsAsked) {
+  const auto checkpoint = testing::random_checkpoint(testing::small_llama_config(1, 256));
+  const auto ops = make_reference_ops();
+  const auto tokens = [&](const ModelOptions& options) {
+    const auto sizes = model_sizes(*checkpoint, *ops, options);
+    return sizes.ok() ? sizes->activations.tokens : -1;
+  };
+  const int32_t liked = ops->info().step_tokens;
+  EXPECT_EQ(tokens({}), liked);
+  EXPECT_EQ(tokens({.longest_default_step = 2 * liked}), liked);
+  EXPECT_EQ(tokens({.longest_default_step = liked / 2}), liked / 2);
+  EXPECT_EQ(tokens({.max_batch = liked, .longest_default_step = liked / 2}), liked);
+  EXPECT_EQ(tokens({.max_step_tokens = 2 * liked, .longest_default_step = liked / 2}), 2 * liked);
 }
 
 TEST(CheckMemory, FitsOrIsUnknown) {

@@ -3,7 +3,7 @@
 #
 #   tools/gpu/http.sh OUT       OUT/*.json of each run, OUT/h100-http.json in the end
 #
-# BIN: the folder of programs; SCHEME (fp8), KV (auto), STEP_TOKENS (8192).
+# BIN: the folder of programs; SCHEME (fp8), KV (auto), STEP_TOKENS (4096).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$1
@@ -14,7 +14,7 @@ shape=$(mktemp -d)
 trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$shape"' EXIT
 python3 tools/gpu/make_checkpoint.py "$shape/llama-3.1-8b" 0
 model=(--backend cuda --random-weights "$shape/llama-3.1-8b" --scheme "${SCHEME:-fp8}" --kv-dtype "${KV:-auto}" --max-context 2304
-  --max-step-tokens "${STEP_TOKENS:-8192}")
+  --max-step-tokens "${STEP_TOKENS:-4096}")
 
 "$bin/octet" serve "${model[@]}" --max-batch 256 --no-prefix-cache --port 0 >"$out/serve.txt" 2>"$out/serve.log" &
 server=$!
@@ -36,7 +36,7 @@ offline() { # NAME INPUT OUTPUT BATCH REQUESTS
 }
 offline offline-128-128-256 128 128 256 1536
 offline offline-2048-128-256 2048 128 256 512
-python3 - "$out" "${SCHEME:-fp8}" "${KV:-auto}" "${STEP_TOKENS:-8192}" <<'END'
+python3 - "$out" "${SCHEME:-fp8}" "${KV:-auto}" "${STEP_TOKENS:-4096}" <<'END'
 import json, pathlib, sys
 out, scheme, kv, step_tokens = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 # Behind its server, fp8, on such a card: docs/results/h100-vllm.json's engine.

@@ -28,6 +28,10 @@ void* operator new(std::size_t bytes) {
 void* operator new[](std::size_t bytes) {
   return allocate(bytes);
 }
+// std::stable_sort takes its memory by this one, and gives it back by the delete below.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate(bytes);
+}
 void operator delete(void* memory) noexcept {
   std::free(memory);
 }

@@ -28,8 +28,11 @@ void* operator new(std::size_t bytes) {
 void* operator new[](std::size_t bytes) {
   return allocate(bytes);
 }
-// std::stable_sort takes its memory by this one, and gives it back by the delete below.
+// What takes memory by these (std::stable_sort, simdjson) gives it back by the deletes below.
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate(bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
   return allocate(bytes);
 }
 void operator delete(void* memory) noexcept {

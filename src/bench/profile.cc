@@ -9,6 +9,7 @@
 
 #include "bench/fixed_batch.h"
 #include "bench/offline.h"
+#include "model/model_sizes.h"
 
 namespace octet {
 namespace {
@@ -70,7 +71,7 @@ class Profiler {
 // One sequence is computed, as long as any will be; the others' pages are copies of its pages.
 Status Profiler::fill_cache() {
   const KvCache& cache = model_.cache();
-  const int32_t length = most(o_.contexts);
+  const int32_t length = model_.max_context();
   for (int32_t begin = 0; begin < length; begin += model_.max_step_tokens()) {
     const int32_t end = std::min(length, begin + model_.max_step_tokens());
     launch(batch_of(1, end - begin, end));
@@ -174,47 +175,68 @@ Result<StepProfile> Profiler::profile(const std::string& phase, int32_t batch, i
   return profile;
 }
 
-// Of the KV cache: for the largest decode step that fits, whatever a server would leave to others.
-Result<int64_t> cache_bytes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& model,
-                            const ProfileOptions& options) {
-  ModelOptions whole = model;
-  whole.kv_bytes = int64_t{1} << 50;
-  OCTET_ASSIGN_OR_RETURN(const MemoryPlan plan, Model::plan(checkpoint, ops, whole));
-  const int64_t page_bytes = plan.page_size * plan.kv_bytes_per_token;
-  const int64_t available = ops.info().memory_available;
-  const int64_t room = model.kv_bytes > 0 ? model.kv_bytes
-                       : available > 0    ? available - (plan.total() - plan.kv_cache)
-                                          : whole.kv_bytes;
-  int64_t pages = pages_of(1, model.max_context, plan.page_size);
-  for (const int32_t context : options.contexts) {
-    for (const int32_t batch : options.batches) {
-      const int64_t needed = pages_of(batch, context, plan.page_size);
-      if (needed * page_bytes <= room) pages = std::max(pages, needed);
-    }
+// A step that is asked for.
+struct Step {
+  std::string phase;
+  int32_t batch = 0, queries = 0, context = 0;
+
+  std::string name() const {
+    if (phase == "prefill") return fmt::format("prefill of {} tokens", context);
+    return fmt::format("{} sequence{} of {} tokens", batch, batch == 1 ? "" : "s", context);
   }
-  return model.kv_bytes > 0 ? std::min(model.kv_bytes, pages * page_bytes) : pages * page_bytes;
+};
+
+std::vector<Step> asked_steps(const ProfileOptions& options) {
+  std::vector<Step> steps;
+  for (const int32_t context : options.contexts)
+    for (const int32_t batch : options.batches) steps.push_back({"decode", batch, 1, context});
+  for (const int32_t tokens : options.prompts) steps.push_back({"prefill", 1, tokens, tokens});
+  return steps;
 }
 
-Status measure_decode(Profiler& profiler, const Model& model, const ProfileOptions& options,
-                      ProfileVariant& variant) {
-  const KvCache& cache = model.cache();
-  for (const int32_t context : options.contexts) {
-    for (const int32_t batch : options.batches) {
-      const int64_t needed = pages_of(batch, context, cache.page_size);
-      if (needed > cache.n_pages) {
-        const int64_t bytes = needed * cache.page_size * model.memory().kv_bytes_per_token;
-        variant.left_out.push_back(
-            fmt::format("{} sequences of {} tokens: their cache of {} MiB does not fit", batch, context,
-                        (bytes >> 20) + 1));
-        continue;
-      }
-      OCTET_ASSIGN_OR_RETURN(auto step, profiler.profile("decode", batch, 1, context));
-      variant.steps.push_back(std::move(step));
+// The steps that the memory has room for, and the model's sizes for them: a cache for the largest. The others
+// are named in `left_out`.
+Result<std::vector<Step>> choose_steps(const Checkpoint& checkpoint, const Ops& ops,
+                                       const ProfileOptions& options, ModelOptions& model,
+                                       std::vector<std::string>& left_out) {
+  model.max_batch = most(options.batches);
+  model.max_step_tokens = std::max({model.max_step_tokens, model.max_batch, most(options.prompts)});
+  model.max_context = std::max(most(options.contexts), most(options.prompts));
+  const int64_t given = model.kv_bytes;
+  model.kv_bytes = int64_t{1} << 50;  // no limit yet: what there is room for is found here
+  OCTET_ASSIGN_OR_RETURN(ModelSizes sizes, model_sizes(checkpoint, ops, model));
+  MemoryPlan& plan = sizes.plan;
+  plan.kv_cache = 0;
+  OCTET_RETURN_IF_ERROR(check_memory(plan, ops.info().memory_available));
+  const int64_t room = given > 0 ? given : room_for_cache(ops.info(), plan.total()).value_or(model.kv_bytes);
+
+  const auto bytes_of = [&](const Step& s) {
+    return pages_of(s.batch, s.context, plan.page_size) * plan.page_size * plan.kv_bytes_per_token;
+  };
+  const auto too_large = [&](const Step& s) {
+    return fmt::format("{}: a cache of {} MiB does not fit into {} MiB", s.name(), (bytes_of(s) >> 20) + 1,
+                       room >> 20);
+  };
+  const std::vector<Step> asked = asked_steps(options);
+  std::vector<Step> steps;
+  int64_t largest = 0;
+  model.max_context = 1;
+  for (const Step& step : asked) {
+    if (bytes_of(step) > room) {
+      left_out.push_back(too_large(step));
+      continue;
     }
+    steps.push_back(step);
+    largest = std::max(largest, bytes_of(step));
+    model.max_context = std::max(model.max_context, step.context);
   }
-  if (!variant.steps.empty() || variant.left_out.empty()) return {};
-  return invalid_argument(variant.left_out.front() +
-                          "; give more --kv-memory, or smaller --batches or --contexts");
+  if (steps.empty() && !asked.empty()) {
+    return resource_exhausted(too_large(*std::ranges::min_element(asked, {}, bytes_of)) +
+                              "; give more --kv-memory, smaller --batches or --contexts, or an 8-bit "
+                              "--schemes or --kv-dtypes");
+  }
+  model.kv_bytes = largest;
+  return steps;
 }
 
 }  // namespace
@@ -252,13 +274,10 @@ Result<ProfileVariant> profile_variant(std::shared_ptr<Checkpoint> checkpoint, c
                                        ProfileReport& report) {
   ProfileVariant variant{.scheme = model.scheme.empty() ? "stored" : model.scheme,
                          .kv_dtype = model.kv_dtype};
-  model.max_batch = most(options.batches);
-  model.max_step_tokens = std::max({model.max_step_tokens, model.max_batch, most(options.prompts)});
-  model.max_context = std::max(most(options.contexts), most(options.prompts));
   OCTET_ASSIGN_OR_RETURN(auto made, make_ops());
   auto owned = std::make_unique<TracingOps>(std::move(made));
   TracingOps& ops = *owned;
-  OCTET_ASSIGN_OR_RETURN(model.kv_bytes, cache_bytes(*checkpoint, ops, model, options));
+  OCTET_ASSIGN_OR_RETURN(const auto steps, choose_steps(*checkpoint, ops, options, model, variant.left_out));
   OCTET_ASSIGN_OR_RETURN(const auto loaded, Model::load(checkpoint, std::move(owned), model));
   variant.runs_as = loaded->scheme_name();
   variant.kv_runs_as = loaded->kv_name();
@@ -268,10 +287,10 @@ Result<ProfileVariant> profile_variant(std::shared_ptr<Checkpoint> checkpoint, c
 
   Profiler profiler(*loaded, ops, options, report);
   OCTET_RETURN_IF_ERROR(profiler.fill_cache());
-  OCTET_RETURN_IF_ERROR(measure_decode(profiler, *loaded, options, variant));
-  for (const int32_t tokens : options.prompts) {
-    OCTET_ASSIGN_OR_RETURN(auto step, profiler.profile("prefill", 1, tokens, tokens));
-    variant.steps.push_back(std::move(step));
+  for (const Step& step : steps) {
+    OCTET_ASSIGN_OR_RETURN(auto profile,
+                           profiler.profile(step.phase, step.batch, step.queries, step.context));
+    variant.steps.push_back(std::move(profile));
   }
   return variant;
 }

@@ -180,11 +180,12 @@ TEST(Profile, TracingLeavesLogitsAlone) {
   EXPECT_EQ(logits(true), plain);
 }
 
-// Says of itself that it runs ahead of the host, which a device does.
-class AheadOps : public TracingOps {
+// Says of itself what it is told to.
+class ToldOps : public TracingOps {
  public:
-  explicit AheadOps(std::unique_ptr<Ops> inner) : TracingOps(std::move(inner)), info_(TracingOps::info()) {
-    info_.runs_ahead = true;
+  ToldOps(std::unique_ptr<Ops> inner, const std::function<void(BackendInfo&)>& change)
+      : TracingOps(std::move(inner)), info_(TracingOps::info()) {
+    change(info_);
   }
   const BackendInfo& info() const override { return info_; }
 
@@ -192,10 +193,14 @@ class AheadOps : public TracingOps {
   BackendInfo info_;
 };
 
-TEST(Profile, OfADeviceThatRunsAheadEachOpBeginsWhereTheLastOneEnded) {
-  const OpsFactory ahead = []() -> Result<std::unique_ptr<Ops>> {
-    return std::unique_ptr<Ops>(std::make_unique<AheadOps>(std::move(one_thread()).value()));
+OpsFactory told(const std::function<void(BackendInfo&)>& change) {
+  return [change]() -> Result<std::unique_ptr<Ops>> {
+    return std::unique_ptr<Ops>(std::make_unique<ToldOps>(std::move(one_thread()).value(), change));
   };
+}
+
+TEST(Profile, OfADeviceThatRunsAheadEachOpBeginsWhereTheLastOneEnded) {
+  const OpsFactory ahead = told([](BackendInfo& info) { info.runs_ahead = true; });
   ProfileReport report = begun();
   report.runs_ahead = true;
   const auto variant = profile_variant(random_checkpoint(), ahead, {}, small(), report);
@@ -288,33 +293,79 @@ TEST(Profile, RefusesSizesThatAreNone) {
   refused(options, "--seconds");
 }
 
-// Room for three short sequences, or a long one.
-TEST(Profile, LeavesOutWhatTheCacheHasNoRoomFor) {
-  const auto checkpoint = random_checkpoint();
-  ModelOptions model{.kv_bytes = int64_t{1} << 50};
-  const auto ops = std::move(one_thread()).value();
-  const auto plan = Model::plan(*checkpoint, *ops, model);
-  ASSERT_TRUE(plan.ok());
-  const auto pages = [&](int32_t tokens) { return (tokens + plan->page_size - 1) / plan->page_size; };
-  const int64_t page_bytes = plan->page_size * plan->kv_bytes_per_token;
-  model.kv_bytes = std::max(3 * pages(20), pages(60)) * page_bytes;
-  ASSERT_LT(model.kv_bytes, 3 * pages(60) * page_bytes);
-  ProfileReport report = begun();
-  const auto some = profile_variant(checkpoint, one_thread, model, small(), report);
-  ASSERT_TRUE(some.ok()) << some.status().message();
-  EXPECT_EQ(some->steps.size(), 3u + 1);
-  ASSERT_EQ(some->left_out.size(), 1u);
-  EXPECT_EQ(some->left_out[0].find("3 sequences of 60 tokens"), 0u) << some->left_out[0];
-  report.variants = {*some};
-  EXPECT_NE(profile_table(report).find("left out: 3 sequences of 60"), std::string::npos);
-  EXPECT_EQ(to_json(report)["left_out"].size(), 1u);
+// With room for three short sequences, or a long one: by the size that is given, or by what is free of a
+// device's memory.
+class LimitedMemory : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto ops = std::move(one_thread()).value();
+    const auto plan = Model::plan(
+        *checkpoint, *ops, {.max_batch = 3, .max_step_tokens = 24, .max_context = 60, .kv_bytes = 1 << 30});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const auto pages = [&](int32_t tokens) { return (tokens + plan->page_size - 1) / plan->page_size; };
+    const int64_t page_bytes = plan->page_size * plan->kv_bytes_per_token;
+    room = std::max(3 * pages(20), pages(60)) * page_bytes;
+    ASSERT_LT(room + page_bytes, 3 * pages(60) * page_bytes);
+    smallest = pages(20) * page_bytes;
+    fixed = plan->total() - plan->kv_cache;
+  }
+  // A device with so much memory for the cache.
+  OpsFactory device(int64_t cache) const {
+    return told([=, this](BackendInfo& info) {
+      info.memory_available = fixed + static_cast<int64_t>(static_cast<double>(cache) / 0.96) + 64;
+      info.own_memory = true;
+    });
+  }
+  Result<ProfileVariant> profile(const OpsFactory& ops, int64_t kv_bytes, const ProfileOptions& options) {
+    return profile_variant(checkpoint, ops, {.kv_bytes = kv_bytes}, options, report);
+  }
 
-  ProfileOptions large = small();
-  large.batches = {3};
-  large.contexts = {60};
-  const auto none = profile_variant(checkpoint, one_thread, model, large, report);
-  EXPECT_EQ(none.status().code(), StatusCode::kInvalidArgument);
-  EXPECT_NE(none.status().message().find("--kv-memory"), std::string::npos) << none.status().message();
+  std::shared_ptr<Checkpoint> checkpoint = random_checkpoint();
+  ProfileReport report = begun();
+  int64_t room = 0, smallest = 0, fixed = 0;
+};
+
+TEST_F(LimitedMemory, WhatDoesNotFitIsLeftOutAndNamed) {
+  for (const auto& [ops, kv_bytes] : {std::pair<OpsFactory, int64_t>{one_thread, room}, {device(room), 0}}) {
+    const auto some = profile(ops, kv_bytes, small());
+    ASSERT_TRUE(some.ok()) << some.status().message();
+    EXPECT_EQ(some->steps.size(), 3u + 1);
+    ASSERT_EQ(some->left_out.size(), 1u);
+    EXPECT_EQ(some->left_out[0].find("3 sequences of 60 tokens"), 0u) << some->left_out[0];
+    report.variants = {*some};
+    EXPECT_NE(profile_table(report).find("left out: 3 sequences of 60"), std::string::npos);
+    EXPECT_EQ(to_json(report)["left_out"].size(), 1u);
+  }
+}
+
+// Neither a context nor a prompt that fits alone is lost with a longer one.
+TEST_F(LimitedMemory, OnlyTheSmallestStepFits) {
+  ProfileOptions options = small();
+  options.prompts = {24, 100};
+  const auto one = profile(told([&](BackendInfo& info) {
+                             info.memory_available = int64_t{1} << 40;
+                             info.own_memory = true;
+                           }),
+                           smallest, options);
+  ASSERT_TRUE(one.ok()) << one.status().message();
+  EXPECT_EQ(one->steps.front().context, 20);
+  EXPECT_EQ(one->left_out.back().find("prefill of 100 tokens"), 0u) << one->left_out.back();
+}
+
+TEST_F(LimitedMemory, WhereNothingFitsItIsOneError) {
+  for (const auto& [ops, kv_bytes] :
+       {std::pair<OpsFactory, int64_t>{one_thread, smallest - 1}, {device(smallest / 2), 0}}) {
+    ProfileOptions options = small();
+    std::ranges::reverse(options.contexts);
+    const auto none = profile(ops, kv_bytes, options);
+    EXPECT_EQ(none.status().code(), StatusCode::kResourceExhausted);
+    for (const char* part : {"1 sequence of 20 tokens", "--kv-memory", "--contexts"})
+      EXPECT_NE(none.status().message().find(part), std::string::npos) << none.status().message();
+  }
+  const auto no_model =
+      profile(told([&](BackendInfo& info) { info.memory_available = fixed / 2; }), 0, small());
+  EXPECT_NE(no_model.status().message().find("before its KV cache"), std::string::npos)
+      << no_model.status().message();
 }
 
 }  // namespace

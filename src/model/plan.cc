@@ -29,6 +29,13 @@ int64_t pages_for(int64_t tokens, int32_t page_size) {
 
 }  // namespace
 
+std::optional<int64_t> room_for_cache(const BackendInfo& info, int64_t fixed) {
+  if (info.memory_available <= 0) return std::nullopt;
+  const double share = info.own_memory ? kDeviceKvShare : kHostKvShare;
+  return std::max<int64_t>(static_cast<int64_t>(share * static_cast<double>(info.memory_available - fixed)),
+                           0);
+}
+
 Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, const ModelOptions& options) {
   const ModelConfig& config = checkpoint.config;
   ModelSizes sizes;
@@ -112,16 +119,14 @@ Result<ModelSizes> model_sizes(const Checkpoint& checkpoint, const Ops& ops, con
     plan.max_context = sizes.max_context;
     if (available > 0 && fixed > available) return check_memory(plan, available);
     const bool own = ops.info().own_memory;
-    const double share = own ? kDeviceKvShare : kHostKvShare;
     int64_t bytes = available;
     if (!own) {
       const int64_t usual =
           std::max(pages_for(kDefaultTokens, sizes.page_size) * options.max_batch, one_sequence);
       bytes = std::min(kMaxDefaultKv, (options.max_context > 0 ? pages : usual) * page_bytes);
     }
-    if (available > 0)
-      bytes = std::min(bytes, static_cast<int64_t>(share * static_cast<double>(available - fixed)));
-    pages = std::min(pages, std::max<int64_t>(bytes / page_bytes, 0));
+    bytes = std::min(bytes, room_for_cache(ops.info(), fixed).value_or(bytes));
+    pages = std::min(pages, bytes / page_bytes);
   }
   if (options.max_context == 0 && pages > 0 && pages < one_sequence) {  // the context follows what fits
     sizes.max_context = static_cast<int32_t>(pages * sizes.page_size);

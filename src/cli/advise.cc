@@ -51,6 +51,7 @@ void add_advise(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("advise", "Measure the schemes here and say which to use, and why");
   auto args = std::make_shared<AdviseArgs>();
   add_model_options(*command, args->model, ModelOptionSet::kWithoutVariant);
+  args->model.options.longest_default_step = kLongestServedStep;
   for (const char* option : {"--kv-memory", "--max-context", "--no-prefix-cache"}) {
     command->remove_option(
         command->get_option(option));  // they follow from the workload, which shares nothing

@@ -179,8 +179,9 @@ Result<Advice> measure_variants(const AdviseArgs& args) {
                          entries(args, scheme_name(stored.rbegin()->second, checkpoint->smoothed())));
   for (const auto& entry : list) {  // what cannot be loaded is told now, not after minutes
     if (entry.candidate.calibrated) continue;
-    OCTET_RETURN_IF_ERROR(
-        Model::plan(*checkpoint, *ops, with_kv(entry.candidate.model, entry.kv).options).status());
+    ModelOptions options = with_kv(entry.candidate.model, entry.kv).options;
+    options.max_batch = args.max_batch;
+    OCTET_RETURN_IF_ERROR(Model::plan(*checkpoint, *ops, options).status());
   }
   if (!args.quality_from.empty()) OCTET_RETURN_IF_ERROR(take_qualities(args, list, advice));
   FolderRemover temporary;

@@ -109,10 +109,11 @@ std::string check_text(const Advice& a) {
     return moved(a) + fmt::format(
                           "not checked: the workload would take {:.0f} s; --check runs it, or\n  octet bench "
                           "throughput MODEL "
-                          "--input-len {} --output-len {} --requests {} --rate {:g} --max-batch {}\n",
+                          "--input-len {} --output-len {} --requests {} --rate {:g} --max-batch {} "
+                          "--max-step-tokens {}\n",
                           a.best().served.seconds, a.workload.requests.input_len,
                           a.workload.requests.output_len, a.workload.requests.requests,
-                          a.workload.requests.rate, a.workload.max_batch);
+                          a.workload.requests.rate, a.workload.max_batch, a.recommended().max_step_tokens);
   }
   std::string text = fmt::format("{:<18} {:>11} {:>11} {:>8}\n", "checked", "predicted", "measured", "off");
   for (const auto& x : agreements(a.best().served, *a.measured, a.workload.requests.rate > 0)) {
@@ -153,6 +154,10 @@ ordered_json variant_json(const Advice& a, const Outcome& o) {
 
 std::string to_text(const Advice& a) {
   std::string text = fmt::format("{} on {}\n{}\n", a.model, a.device, workload_text(a.workload));
+  if (!a.variants.empty()) {
+    text += fmt::format("steps of {} tokens at most, as octet serve takes them\n",
+                        a.variants.front().max_step_tokens);
+  }
   text +=
       a.quality_text.empty()
           ? "steps measured; speed and memory predicted from them\n\n"
@@ -179,6 +184,7 @@ ordered_json to_json(const Advice& a) {
   for (const auto& bound : a.requirements.bounds) bounds.push_back(bound.text);
   json["bounds"] = {
       {"quality", bounds}, {"memory_bytes", a.requirements.memory}, {"ttft_p90_ms", a.requirements.ttft_ms}};
+  if (!a.variants.empty()) json["max_step_tokens"] = a.variants.front().max_step_tokens;
   json["quality_text"] = a.quality_text;
   json["variants"] = ordered_json::array();
   for (const Outcome& o : a.ranked) json["variants"].push_back(variant_json(a, o));

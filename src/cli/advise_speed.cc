@@ -7,6 +7,7 @@
 #include "advise/measure_steps.h"
 #include "base/log.h"
 #include "cli/advise_quality.h"
+#include "model/model_sizes.h"
 
 namespace octet {
 namespace {
@@ -22,10 +23,9 @@ Result<int64_t> cache_bytes(ModelArgs& load, const AdviseArgs& args, const Throu
   load.options.kv_bytes = int64_t{1} << 50;
   OCTET_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(load));
   OCTET_ASSIGN_OR_RETURN(const auto ops, make_ops(load));
-  OCTET_ASSIGN_OR_RETURN(const auto plan, Model::plan(*checkpoint, *ops, load.options));
-  const int64_t available = ops->info().memory_available;
-  if (available <= 0) return plan.kv_cache;
-  const int64_t left = available - (plan.total() - plan.kv_cache);
+  OCTET_ASSIGN_OR_RETURN(const ModelSizes sizes, model_sizes(*checkpoint, *ops, load.options));
+  const MemoryPlan& plan = sizes.plan;
+  const int64_t left = room_for_cache(ops->info(), plan.total() - plan.kv_cache).value_or(plan.kv_cache);
   const int64_t one = plan.kv_cache / args.max_batch;
   return left < one ? 0 : std::min(plan.kv_cache, left);
 }

@@ -55,17 +55,13 @@ int run(Args& args) {
   return engine.ok() ? 0 : fail(engine);
 }
 
-// Twice as long a step gives no more tokens a second behind HTTP, and lets 32 open requests of 2,048 tokens
-// wait half as long again for their first one: docs/serving.md.
-constexpr int32_t kLongestStep = 4096;
-
 }  // namespace
 
 void add_serve(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("serve", "Serve a model over the OpenAI API, with a chat page");
   auto args = std::make_shared<Args>();
   add_model_options(*command, args->model);
-  args->model.options.longest_default_step = kLongestStep;
+  args->model.options.longest_default_step = kLongestServedStep;
   ServerOptions& s = args->server;
   command->add_option("--host", s.host, "address to listen on")->capture_default_str();
   command->add_option("--port", s.port, "0: any that is free")

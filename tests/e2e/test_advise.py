@@ -23,8 +23,9 @@ def quality(tmp_path_factory):
 
 def test_a_recommendation_is_checked_and_its_recipe_is_taken(octet, model, quality, tmp_path):
     recipe = tmp_path / "recipe.json"
-    done = octet("advise", model, *SMALL, "--quality", "kl<0.05", "--quality-from", quality, "--recipe", recipe, "--json")
+    done = octet("advise", model, *SMALL, "--quality", "kl<0.05", "--quality-from", quality, "--recipe", recipe, "--max-step-tokens", "48", "--json")
     advice = json.loads(done.stdout)
+    assert advice["max_step_tokens"] == 48 == max(step["tokens"] for v in advice["variants"] for step in v["measured"]["steps"])
     assert {v["scheme"] for v in advice["variants"]} == {"bf16", "int8-minmax"}
     for variant in advice["variants"]:
         assert variant["meets"] and variant["predicted"]["served"]["output_tok_s"] > 0

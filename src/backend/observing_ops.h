@@ -47,8 +47,8 @@ class ObservingOps : public Ops {
   void embed(const BatchView& batch, const View& table, const View& x) override {
     inner_.embed(batch, table, x);
   }
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override {
-    inner_.add_norm(x, delta, gamma, eps, out);
+  void norm(const View& x, const float* gamma, float eps, const QView& out) override {
+    inner_.norm(x, gamma, eps, out);
   }
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
     if (observer_ != nullptr) observer_->on_linear(a, w);

@@ -38,10 +38,6 @@ OpCost embed_cost(const View& table, const View& x) {
   return {.bytes = view_bytes(View{nullptr, table.type, x.rows, x.cols, x.cols}) + view_bytes(x)};
 }
 
-OpCost add_norm_cost(const View& x, bool has_delta, const QView& out) {
-  return {.bytes = view_bytes(x) * (has_delta ? 3 : 1) + view_bytes(out)};
-}
-
 OpCost linear_cost(const QView& a, const PackedLinear& w, double result_bytes) {
   return {.bytes = static_cast<double>(w.bytes) + view_bytes(a) + result_bytes,
           .flop = 2.0 * static_cast<double>(a.rows) * static_cast<double>(w.n) * static_cast<double>(w.k)};

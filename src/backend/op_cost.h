@@ -25,12 +25,11 @@ double view_bytes(const QView& v);  // codes, and one scale a row where each row
 double kv_token_bytes(const Ops& ops, const AttentionSpec& spec, const KvLayer& kv);  // keys and values
 
 OpCost embed_cost(const View& table, const View& x);
-OpCost add_norm_cost(const View& x, bool has_delta, const QView& out);
 OpCost linear_cost(const QView& a, const PackedLinear& w, double result_bytes);  // written and read again
 OpCost rope_write_kv_cost(const View& qkv, const View& q, double token_bytes);
 OpCost attention_cost(const View& q, const QView& out, const AttentionSpec& spec, const AttentionWork& work,
                       double token_bytes);
-OpCost convert_cost(const View& x, const QView& out);  // quantize, silu_mul
+OpCost convert_cost(const View& x, const QView& out);  // norm, quantize, silu_mul
 OpCost gather_cost(const View& out);
 OpCost sample_cost(const View& logits);
 OpCost stage_cost(const ForwardBatch& batch);

@@ -165,10 +165,9 @@ class Ops {
   // x[i] = table[token_ids[i]]; table [vocab, hidden] f32, f16 or bf16; x [n_tokens, hidden] activation type.
   virtual void embed(const BatchView& batch, const View& table, const View& x) = 0;
 
-  // x += delta (where given); out = quant(rmsnorm(x) * gamma). x, delta [rows, cols]; gamma f32 [cols].
-  // rmsnorm(x) = x / sqrt(mean(x^2) + eps).
-  virtual void add_norm(const View& x, const View* delta, const float* gamma, float eps,
-                        const QView& out) = 0;
+  // out = quant(rmsnorm(x) * gamma); x [rows, cols], gamma f32 [cols]. rmsnorm(x) = x / sqrt(mean(x^2) +
+  // eps).
+  virtual void norm(const View& x, const float* gamma, float eps, const QView& out) = 0;
 
   // d = (a . w^T) * a_scale[row] * w_scale[col] + bias, a zero point of a taken off its codes first. a [m, k]
   // in w.scheme.input's form, d [m, n] activation type.

@@ -56,41 +56,32 @@ TEST_P(RowOps, QuantizeIsExact) {
   }
 }
 
-TEST_P(RowOps, AddNorm) {
+TEST_P(RowOps, Norm) {
   const auto ops = make();
   const auto reference = make_reference_ops();
   const float eps = 1e-5f;
   for (const Shape& s : kShapes) {
     const std::string shape = std::to_string(s.rows) + "x" + std::to_string(s.cols);
     const std::vector<float> x = stored(*ops, random_values(s.rows * s.cols, 1, 3)),
-                             delta = stored(*ops, random_values(s.rows * s.cols, 2)),
                              gamma = random_values(s.cols, 3);
-    const auto run = [&](Ops& backend, const std::vector<float>& residual, bool with_delta,
-                         const QView& out) {
-      const DeviceMatrix device_x(backend, s.rows, s.cols, residual),
-          device_delta(backend, s.rows, s.cols, delta);
+    const auto run = [&](Ops& backend, const QView& out) {
+      const DeviceMatrix device_x(backend, s.rows, s.cols, x);
       const DeviceArray<float> device_gamma(backend, gamma);
-      const View delta_view = device_delta.view();
-      backend.add_norm(device_x.view(), with_delta ? &delta_view : nullptr, device_gamma.data(), eps, out);
-      return device_x.host();
+      backend.norm(device_x.view(), device_gamma.data(), eps, out);
+      EXPECT_EQ(device_x.host(), x) << shape;  // read alone
     };
-    for (const bool with_delta : {false, true}) {
-      const DeviceMatrix normed(*ops, s.rows, s.cols, DType::kF32), expected(*reference, s.rows, s.cols);
-      const auto residual = run(*ops, x, with_delta, normed.as_f32());
-      // The residual is rounded to its type; what is normalized is the rounded one.
-      const auto sums = stored(*ops, run(*reference, x, with_delta, expected.as_f32()));
-      EXPECT_EQ(residual, sums) << shape;
-      run(*reference, sums, false, expected.as_f32());
-      // A sum of n positive terms is off by n units at most, its root by half of that; then 6 more roundings.
-      const std::vector<float> truth = expected.host(), actual = normed.host();
-      const double units = 0.5 * static_cast<double>(s.cols) + 6;
-      expect_close(
-          actual, truth, [&](size_t i) { return units * kUnit * std::abs(truth[i]); }, shape);
-      for (const ActivationForm& form : activation_forms()) {
-        const DeviceQuantized out(*ops, form.args, s.rows, s.cols);
-        EXPECT_EQ(run(*ops, x, with_delta, out.view()), sums) << form.name;
-        expect_encoded(actual, out, std::string(form.name) + " " + shape);
-      }
+    const DeviceMatrix normed(*ops, s.rows, s.cols, DType::kF32), expected(*reference, s.rows, s.cols);
+    run(*ops, normed.as_f32());
+    run(*reference, expected.as_f32());
+    // A sum of n positive terms is off by n units at most, its root by half of that; then 6 more roundings.
+    const std::vector<float> truth = expected.host(), actual = normed.host();
+    const double units = 0.5 * static_cast<double>(s.cols) + 6;
+    expect_close(
+        actual, truth, [&](size_t i) { return units * kUnit * std::abs(truth[i]); }, shape);
+    for (const ActivationForm& form : activation_forms()) {
+      const DeviceQuantized out(*ops, form.args, s.rows, s.cols);
+      run(*ops, out.view());
+      expect_encoded(actual, out, std::string(form.name) + " " + shape);
     }
   }
 }
@@ -159,7 +150,7 @@ TEST_P(RowOps, RowsAreIndependent) {
     ops.silu_mul(gate_up.view(), a.view());
     View half = gate_up.view();
     half.cols = cols;
-    ops.add_norm(half, nullptr, device_gamma.data(), 1e-6f, b.view());
+    ops.norm(half, device_gamma.data(), 1e-6f, b.view());
     std::vector<uint8_t> bytes = a.codes.host(), more = b.codes.host();
     const std::vector<float> s1 = a.scales.host(), s2 = b.scales.host();
     std::vector<std::vector<uint8_t>> out;

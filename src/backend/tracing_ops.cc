@@ -10,8 +10,8 @@ const char* op_name(OpKind kind) {
       return "head start";
     case OpKind::kEmbed:
       return "embed";
-    case OpKind::kAddNorm:
-      return "add_norm";
+    case OpKind::kNorm:
+      return "norm";
     case OpKind::kLinear:
       return "linear";
     case OpKind::kLinearSiluMul:
@@ -129,14 +129,14 @@ void TracingOps::embed(const BatchView& batch, const View& table, const View& x)
       [&] { inner_->embed(batch, table, x); });
 }
 
-void TracingOps::add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) {
+void TracingOps::norm(const View& x, const float* gamma, float eps, const QView& out) {
   trace(
-      OpKind::kAddNorm,
+      OpKind::kNorm,
       [&](OpRecord& r) {
         r.rows = x.rows;
-        r.cost = add_norm_cost(x, delta != nullptr, out);
+        r.cost = convert_cost(x, out);
       },
-      [&] { inner_->add_norm(x, delta, gamma, eps, out); });
+      [&] { inner_->norm(x, gamma, eps, out); });
 }
 
 template <class Call>

@@ -20,7 +20,7 @@ enum class OpKind : uint8_t {
   kStage,
   kHeadStart,  // not an op: the untraced steps before a traced one (set_head_start)
   kEmbed,
-  kAddNorm,
+  kNorm,
   kLinear,
   kLinearSiluMul,  // where a backend fuses them
   kRopeWriteKv,
@@ -100,7 +100,7 @@ class TracingOps : public Ops {
   BatchView stage(const ForwardBatch& batch) override;
   void run(const BatchView& batch, const std::function<void(const BatchView&)>& step) override;
   void embed(const BatchView& batch, const View& table, const View& x) override;
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override;
+  void norm(const View& x, const float* gamma, float eps, const QView& out) override;
   void linear(const QView& a, const PackedLinear& w, const View& d) override;
   void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override;
   void linear_silu_mul(const QView& a, const PackedLinear& w, const View& scratch, const QView& out) override;

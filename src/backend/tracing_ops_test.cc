@@ -51,8 +51,7 @@ TEST(OpCost, EveryOpMovesItsOperandsOnce) {
   EXPECT_EQ(view_bytes(x), 3 * 64 * 2);
   EXPECT_EQ(view_bytes(codes), 3 * (64 + 4));
   EXPECT_EQ(embed_cost(table, x), (OpCost{3 * 64 * (4 + 2), 0}));
-  EXPECT_EQ(add_norm_cost(x, false, plain), (OpCost{3 * 64 * (2 + 2), 0}));
-  EXPECT_EQ(add_norm_cost(x, true, codes), (OpCost{3 * (64 * (6 + 1) + 4), 0}));
+  EXPECT_EQ(convert_cost(x, plain), (OpCost{3 * 64 * (2 + 2), 0}));
   EXPECT_EQ(convert_cost(View{nullptr, DType::kBF16, 3, 128, 128}, codes), (OpCost{3 * (256 + 68), 0}));
   EXPECT_EQ(gather_cost(x), (OpCost{2 * 3 * 64 * 2, 0}));
   EXPECT_EQ(sample_cost(View{nullptr, DType::kF32, 2, 1000, 1000}), (OpCost{8000, 0}));

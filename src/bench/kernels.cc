@@ -200,7 +200,7 @@ Status KernelBench::measure_linear(const std::string& name, const QuantSlot& slo
 Status KernelBench::measure_products() {
   const auto norm = [&](const Buffer& gamma) {
     return [&](const QView& out) {
-      ops_->add_norm(act_.x.head(out.rows), nullptr, gamma.as<float>(), config_.norm_eps, out);
+      ops_->norm(act_.x.head(out.rows), gamma.as<float>(), config_.norm_eps, out);
     };
   };
   using Group = const LinearGroup&;
@@ -208,13 +208,13 @@ Status KernelBench::measure_products() {
       "qkv", act_.normed, act_.qkv, [&](size_t i) -> Group { return layer(i).qkv; },
       norm(layer(0).attention_norm)));
   OCTET_RETURN_IF_ERROR(measure_linear(
-      "o", act_.attended, act_.delta, [&](size_t i) -> Group { return layer(i).o; },
+      "o", act_.attended, act_.product, [&](size_t i) -> Group { return layer(i).o; },
       [&](const QView& out) { ops_->quantize(act_.q.head(out.rows), out); }));
   OCTET_RETURN_IF_ERROR(measure_linear(
       "gate_up", act_.normed, act_.gate_up, [&](size_t i) -> Group { return layer(i).gate_up; },
       norm(layer(0).mlp_norm)));
   OCTET_RETURN_IF_ERROR(measure_linear(
-      "down", act_.activated, act_.delta, [&](size_t i) -> Group { return layer(i).down; },
+      "down", act_.activated, act_.product, [&](size_t i) -> Group { return layer(i).down; },
       [&](const QView& out) { ops_->silu_mul(act_.gate_up.head(out.rows), out); }));
   OCTET_RETURN_IF_ERROR(measure_linear(
       "head", act_.normed, act_.logits, [&](size_t) -> Group { return weights_.head; },
@@ -229,10 +229,10 @@ Status KernelBench::measure_rows(int64_t m) {
   const View x = act_.x.head(m), gate_up = act_.gate_up.head(m);
   OCTET_ASSIGN_OR_RETURN(const double norm, time(batch_of(1, 1, 1), [&](const BatchView&, size_t i) {
                            const LayerWeights& w = layer(i);
-                           ops_->add_norm(x, nullptr, w.mlp_norm.as<float>(), config_.norm_eps,
-                                          input_of(w.gate_up.parts.front(), act_.normed, m));
+                           ops_->norm(x, w.mlp_norm.as<float>(), config_.norm_eps,
+                                      input_of(w.gate_up.parts.front(), act_.normed, m));
                          }));
-  add({.op = "add_norm",
+  add({.op = "norm",
        .shape = std::to_string(x.cols),
        .rows = m,
        .us = norm,

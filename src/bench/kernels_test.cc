@@ -41,7 +41,7 @@ TEST(KernelBench, MeasuresEveryOpOfAModel) {
     EXPECT_EQ(row.library_us, 0) << row.op;
   }
   for (const char* op :
-       {"linear qkv", "linear o", "linear gate_up", "linear down", "add_norm", "silu_mul", "rope_write_kv"})
+       {"linear qkv", "linear o", "linear gate_up", "linear down", "norm", "silu_mul", "rope_write_kv"})
     EXPECT_EQ(ops.count(op), 2u) << op;
   for (const char* op : {"attention decode", "attention prefill", "sample greedy"})
     EXPECT_EQ(ops.count(op), 1u) << op;
@@ -54,7 +54,7 @@ TEST(KernelBench, MeasuresEveryOpOfAModel) {
   EXPECT_EQ(gate_up.shape, "256x64");
   EXPECT_EQ(gate_up.flop, 2.0 * 40 * 256 * 64);
   EXPECT_GE(gate_up.bytes, 256 * 64 + 40 * 64 + 40 * 256 * 4);
-  EXPECT_EQ(find("add_norm", 40).bytes, 40.0 * 64 * (4 + 1));
+  EXPECT_EQ(find("norm", 40).bytes, 40.0 * 64 * (4 + 1));
   EXPECT_EQ(find("attention decode", 3).flop, 4.0 * 3 * 20 * 64);
   EXPECT_EQ(find("attention prefill", 24).flop, 4.0 * 300 * 64);
 }

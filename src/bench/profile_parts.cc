@@ -60,7 +60,7 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
       case OpKind::kGatherRows:
         names.emplace_back("embed, gather");
         break;
-      case OpKind::kAddNorm:
+      case OpKind::kNorm:
         names.emplace_back("norm");
         break;
       case OpKind::kLinear:
@@ -88,7 +88,7 @@ std::vector<std::string> part_names(const std::vector<OpRecord>& ops) {
         break;
     }
     const OpKind kind = ops[i].kind;
-    if (kind == OpKind::kAddNorm || kind == OpKind::kAttention || is_silu(kind)) producer = kind;
+    if (kind == OpKind::kNorm || kind == OpKind::kAttention || is_silu(kind)) producer = kind;
   }
   return names;
 }

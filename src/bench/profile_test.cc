@@ -223,9 +223,9 @@ TEST(Profile, OfADeviceThatRunsAheadEachOpBeginsWhereTheLastOneEnded) {
 TEST(Profile, ProductsAreNamedByWhatSurroundsThem) {
   using enum OpKind;
   std::vector<OpRecord> ops;
-  for (const OpKind kind : {kStage,       kEmbed,     kAddNorm, kQuantize,   kLinear,  kQuantize, kLinear,
-                            kRopeWriteKv, kAttention, kLinear,  kGatherRows, kAddNorm, kLinear,   kLinear,
-                            kSiluMul,     kQuantize,  kLinear,  kAddNorm,    kLinear,  kSample})
+  for (const OpKind kind : {kStage,       kEmbed,     kNorm,   kQuantize,   kLinear, kQuantize, kLinear,
+                            kRopeWriteKv, kAttention, kLinear, kGatherRows, kNorm,   kLinear,   kLinear,
+                            kSiluMul,     kQuantize,  kLinear, kNorm,       kLinear, kSample})
     ops.push_back({.kind = kind});
   ops.insert(ops.end() - 1, {{.kind = kLinearSiluMul}, {.kind = kLinear}});  // of a layer that fuses
   const std::vector<std::string> expected = {

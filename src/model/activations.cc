@@ -5,7 +5,7 @@
 namespace octet {
 namespace {
 
-// Of gate_up and of delta, which is never wanted at the same time.
+// Of gate_up and of product, which is never wanted at the same time.
 int64_t scratch_cols(const ActivationSizes& s) {
   return std::max(2 * s.intermediate, s.hidden);
 }
@@ -78,7 +78,7 @@ Result<Activations> Activations::create(Ops& ops, const ActivationSizes& s) {
   View scratch;
   OCTET_RETURN_IF_ERROR(make(scratch, s.type, s.tokens, scratch_cols(s)));
   a.gate_up = {scratch.data, s.type, s.tokens, 2 * s.intermediate, 2 * s.intermediate};
-  a.delta = {scratch.data, s.type, s.tokens, s.hidden, s.hidden};
+  a.product = {scratch.data, s.type, s.tokens, s.hidden, s.hidden};
   OCTET_RETURN_IF_ERROR(make(a.x_last, s.type, s.logits, s.hidden));
   OCTET_RETURN_IF_ERROR(make(a.logits, DType::kF32, s.logits, s.vocab));
   OCTET_RETURN_IF_ERROR(make(a.plain, DType::kF32, s.tokens, widest_input(s)));

@@ -35,7 +35,7 @@ struct Activations {
   View x;        // [tokens, hidden] residual stream
   View qkv, q;   // [tokens, q + 2 kv], [tokens, q]
   View gate_up;  // [tokens, 2 intermediate]
-  View delta;    // [tokens, hidden] in gate_up's memory: what linear_add may use
+  View product;  // [tokens, hidden] in gate_up's memory: what linear_add may use
   View x_last;   // [logits, hidden] the rows whose next token is wanted
   View logits;   // [logits, vocab] f32
   View plain;    // [tokens, widest input] f32: where one input must be quantized in several ways

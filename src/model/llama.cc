@@ -33,7 +33,7 @@ void attention_block(const LlamaContext& c, const LayerWeights& w, const KvLayer
   const View x = c.act.x.head(batch.n_tokens);
   const View qkv = c.act.qkv.head(batch.n_tokens), q = c.act.q.head(batch.n_tokens);
   produce_and_multiply(c, w.qkv, c.act.normed, qkv, [&](const QView& out) {
-    c.ops.add_norm(x, nullptr, w.attention_norm.as<float>(), c.config.norm_eps, out);
+    c.ops.norm(x, w.attention_norm.as<float>(), c.config.norm_eps, out);
   });
   RopeSpec rope = c.rope;
   rope.q_norm = w.q_norm.as<float>();
@@ -42,16 +42,14 @@ void attention_block(const LlamaContext& c, const LayerWeights& w, const KvLayer
   const LinearGroup::Part& o = w.o.parts.front();
   const QView attended = input_of(o, c.act.attended, batch.n_tokens);
   c.ops.attention(q, batch, c.attention, kv, attended);
-  c.ops.linear_add(attended, *o.weight, c.act.delta.head(x.rows), x);
+  c.ops.linear_add(attended, *o.weight, c.act.product.head(x.rows), x);
 }
 
 void mlp_block(const LlamaContext& c, const LayerWeights& w, const View& x) {
   const View gate_up = c.act.gate_up.head(x.rows);
   const LinearGroup::Part& down = w.down.parts.front();
   const QView activated = input_of(down, c.act.activated, x.rows);
-  const auto norm = [&](const QView& out) {
-    c.ops.add_norm(x, nullptr, w.mlp_norm.as<float>(), c.config.norm_eps, out);
-  };
+  const auto norm = [&](const QView& out) { c.ops.norm(x, w.mlp_norm.as<float>(), c.config.norm_eps, out); };
   if (w.gate_up.parts.size() == 1) {
     const LinearGroup::Part& part = w.gate_up.parts.front();
     const QView normed = input_of(part, c.act.normed, x.rows);
@@ -61,7 +59,7 @@ void mlp_block(const LlamaContext& c, const LayerWeights& w, const View& x) {
     produce_and_multiply(c, w.gate_up, c.act.normed, gate_up, norm);
     c.ops.silu_mul(gate_up, activated);
   }
-  c.ops.linear_add(activated, *down.weight, c.act.delta.head(x.rows), x);
+  c.ops.linear_add(activated, *down.weight, c.act.product.head(x.rows), x);
 }
 
 void run_layers(const LlamaContext& c, const BatchView& batch) {
@@ -79,7 +77,7 @@ void run_layers(const LlamaContext& c, const BatchView& batch) {
   if (batch.n_logits == 0) return;
   const View logits = c.act.logits.head(batch.n_logits);
   produce_and_multiply(c, c.weights.head, c.act.normed, logits, [&](const QView& out) {
-    c.ops.add_norm(x, nullptr, c.weights.final_norm.as<float>(), c.config.norm_eps, out);
+    c.ops.norm(x, c.weights.final_norm.as<float>(), c.config.norm_eps, out);
   });
 }
 

@@ -21,13 +21,6 @@ class RoundingOps final : public ObservingOps {
     reference_->embed(batch, table, x);
     round(x);
   }
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override {
-    for (int64_t r = 0; delta != nullptr && r < x.rows; ++r) {
-      for (int64_t c = 0; c < x.cols; ++c) x.row<float>(r)[c] += delta->row<const float>(r)[c];
-    }
-    round(x);
-    reference_->add_norm(x, nullptr, gamma, eps, out);
-  }
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
     reference_->linear(a, w, d);
     if (w.n != vocab_size_) round(d);

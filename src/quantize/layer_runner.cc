@@ -269,7 +269,7 @@ Result<ObservedRows> LayerRunner::head_input() {
     const View x = activations_.x.head(length_);
     ops_.upload(x.data, hidden_.data() + first, values * sizeof(float));
     const QView out = activations_.normed.view({rows.type, QScale::kNone, false, true}, length_);
-    ops_.add_norm(x, nullptr, weight.as<float>(), checkpoint_.config.norm_eps, out);
+    ops_.norm(x, weight.as<float>(), checkpoint_.config.norm_eps, out);
     ops_.download(rows.values.data() + first, out.data, values * sizeof(uint16_t));
   }
   OCTET_RETURN_IF_ERROR(check_finite(rows, "lm_head input"));

@@ -85,7 +85,7 @@ class CpuOps : public Ops {
             b.context_lens.data(), b.page_table.data(), b.logit_rows.data()};
   }
   void embed(const BatchView& batch, const View& table, const View& x) override;
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override;
+  void norm(const View& x, const float* gamma, float eps, const QView& out) override;
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
     octet::linear(a, w, d, pool_);
   }
@@ -195,11 +195,10 @@ void CpuOps::linear_add(const QView& a, const PackedLinear& w, const View& scrat
   });
 }
 
-void CpuOps::add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) {
+void CpuOps::norm(const View& x, const float* gamma, float eps, const QView& out) {
   for_rows(x.rows, x.cols, [&](int64_t r, int thread) {
     float* y = cpu::staging_row(out, r, row_scratch(thread));
-    kernels_.add_norm(x.row<float>(r), delta != nullptr ? delta->row<const float>(r) : nullptr, gamma, eps,
-                      x.cols, y);
+    kernels_.norm(x.row<const float>(r), gamma, eps, x.cols, y);
     cpu::encode_row(kernels_, y, out, r, y);
   });
 }

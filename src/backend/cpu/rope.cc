@@ -61,8 +61,7 @@ void rope_write_token(const RowKernels& kernels, const View& qkv, const BatchVie
   const float* head = qkv.row<const float>(t);
   const auto norm_and_rotate = [&](const float* x, const float* gamma, float* out) {
     if (gamma != nullptr) {
-      std::memcpy(normed, x, sizeof(float) * static_cast<size_t>(d));
-      kernels.add_norm(normed, nullptr, gamma, rope.norm_eps, d, normed);
+      kernels.norm(x, gamma, rope.norm_eps, d, normed);
       x = normed;
     }
     kernels.rotate(x, cos, cos + half, half, out);

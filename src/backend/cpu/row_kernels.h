@@ -12,8 +12,8 @@
 namespace octet::cpu {
 
 struct RowKernels {
-  // x += delta (null: not); y = x / sqrt(mean(x^2) + eps) * gamma. y may be x.
-  void (*add_norm)(float* x, const float* delta, const float* gamma, float eps, int64_t n, float* y);
+  // y = x / sqrt(mean(x^2) + eps) * gamma
+  void (*norm)(const float* x, const float* gamma, float eps, int64_t n, float* y);
   // y = gate / (1 + exp(-gate)) * up
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
   // y[i] = x[i] cos[i] - x[i + half] sin[i]; y[i + half] = x[i + half] cos[i] + x[i] sin[i]. y is not x.

@@ -30,10 +30,7 @@ struct RowKernelsImpl {
     return V::sum(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3])));
   }
 
-  static void add_norm(float* x, const float* delta, const float* gamma, float eps, int64_t n, float* y) {
-    if (delta != nullptr) {
-      for_lanes<V>(n, [&](auto at) { at.store(x, V::add(at.load(x), at.load(delta))); });
-    }
+  static void norm(const float* x, const float* gamma, float eps, int64_t n, float* y) {
     const F inv_rms = V::set1(1.0f / std::sqrt(sum_squares(x, n) / static_cast<float>(n) + eps));
     for_lanes<V>(n, [&](auto at) { at.store(y, V::mul(V::mul(at.load(x), inv_rms), at.load(gamma))); });
   }
@@ -145,8 +142,8 @@ struct RowKernelsImpl {
   }
 
   static constexpr RowKernels table() {
-    return {add_norm, silu_mul,  rotate,   absmax, split_outliers, to_bf16, to_f16, to_e4m3,
-            to_i8,    from_bf16, from_f16, max,    next_at_least,  exp_sum};
+    return {norm,  silu_mul,  rotate,   absmax, split_outliers, to_bf16, to_f16, to_e4m3,
+            to_i8, from_bf16, from_f16, max,    next_at_least,  exp_sum};
   }
 };
 

@@ -113,9 +113,9 @@ class CudaOps final : public Ops {
     cuda::embed(batch, sampler_->tokens(), table, x, stream_);
     check("embed");
   }
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override {
-    cuda::add_norm(x, delta, gamma, eps, out, stream_);
-    check("add_norm");
+  void norm(const View& x, const float* gamma, float eps, const QView& out) override {
+    cuda::norm(x, gamma, eps, out, stream_);
+    check("norm");
   }
   void linear(const QView& a, const PackedLinear& w, const View& d) override {
     static_cast<const CudaLinear&>(w).multiply(a, d, false, stream_);

@@ -69,7 +69,7 @@ class ReferenceOps : public Ops {
             batch_.logit_rows.data()};
   }
   void embed(const BatchView& batch, const View& table, const View& x) override;
-  void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out) override;
+  void norm(const View& x, const float* gamma, float eps, const QView& out) override;
   void linear(const QView& a, const PackedLinear& w, const View& d) override;
   void linear_add(const QView& a, const PackedLinear& w, const View& scratch, const View& x) override;
   void rope_write_kv(const View& qkv, const BatchView& batch, const AttentionSpec& spec, const RopeSpec& rope,
@@ -128,16 +128,12 @@ void ReferenceOps::embed(const BatchView& batch, const View& table, const View& 
   }
 }
 
-void ReferenceOps::add_norm(const View& x, const View* delta, const float* gamma, float eps,
-                            const QView& out) {
+void ReferenceOps::norm(const View& x, const float* gamma, float eps, const QView& out) {
   std::vector<float> normed(x.cols);
   for (int64_t r = 0; r < x.rows; ++r) {
-    float* row = x.row<float>(r);
+    const float* row = x.row<const float>(r);
     double squares = 0;
-    for (int64_t c = 0; c < x.cols; ++c) {
-      if (delta != nullptr) row[c] += delta->row<const float>(r)[c];
-      squares += double{row[c]} * row[c];
-    }
+    for (int64_t c = 0; c < x.cols; ++c) squares += double{row[c]} * row[c];
     const double inv_rms = 1 / std::sqrt(squares / static_cast<double>(x.cols) + eps);
     for (int64_t c = 0; c < x.cols; ++c) normed[c] = static_cast<float>(row[c] * inv_rms * gamma[c]);
     encode_row(normed.data(), out, r);

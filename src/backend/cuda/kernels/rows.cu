@@ -1,11 +1,11 @@
-// out = quant(f(input)) for f = RMSNorm after an addition, SiLU times a factor, or nothing.
+// out = quant(f(input)) for f = RMSNorm, SiLU times a factor, or nothing.
 //
 // A block takes a row and holds its values as floats in registers, 8 neighbours a chunk: one read of the
 // input, one reduction where f or the scale needs one, one write of the result; 16 bytes a thread and access.
-// Bound by memory: per value 4 bytes read (2 for SiLU's two inputs each), 2 written back for the residual, 1
-// or 2 for the result. With few rows what counts is the latency of one: more threads take fewer values each,
-// and a wide row is shared by the blocks of a cluster. Rows that are not 16-byte aligned or too wide for the
-// registers go through a second kernel, which reads its input once more for every pass over it.
+// Bound by memory: per value 2 bytes read (4 for SiLU's two inputs), 1 or 2 written. With few rows what
+// counts is the latency of one: more threads take fewer values each, and a wide row is shared by the blocks
+// of a cluster. Rows that are not 16-byte aligned or too wide for the registers go through a second kernel,
+// which reads its input once more for every pass over it.
 #include <algorithm>
 
 #include <cuda_bf16.h>
@@ -82,45 +82,22 @@ struct Silu {
   }
 };
 
-// The residual is rounded to its own type before it is normalized: what is normalized is what is stored.
 struct Norm {
   static constexpr bool kSums = true;
-  __nv_bfloat16* x;
-  const __nv_bfloat16* delta;  // or null
+  const __nv_bfloat16* x;
   const float* gamma;
-  int64_t stride, delta_stride, cols;
+  int64_t stride, cols;
   float eps;
   // gamma is written by no kernel: brought near before the wait for the one before this.
   __device__ void prefetch(int64_t col) const { prefetch_l1(gamma + col); }
   __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
     load8(x + row * stride + col, v);
-    if (delta == nullptr) return;
-    float d[kChunk];
-    load8(delta + row * delta_stride + col, d);
-    __nv_bfloat162 sum[kChunk / 2];
-#pragma unroll
-    for (int i = 0; i < kChunk / 2; ++i) {
-      sum[i] = __floats2bfloat162_rn(v[2 * i] + d[2 * i], v[2 * i + 1] + d[2 * i + 1]);
-      v[2 * i] = __low2float(sum[i]);
-      v[2 * i + 1] = __high2float(sum[i]);
-    }
-    *reinterpret_cast<uint4*>(x + row * stride + col) = *reinterpret_cast<const uint4*>(sum);
   }
-  __device__ float value(int64_t row, int64_t col) const {
-    return to_float(x[row * stride + col]);
-  }
-  __device__ float update(int64_t row, int64_t col) const {
-    if (delta == nullptr) return value(row, col);
-    const auto sum = __float2bfloat16_rn(value(row, col) + to_float(delta[row * delta_stride + col]));
-    x[row * stride + col] = sum;
-    return to_float(sum);
-  }
+  __device__ float value(int64_t row, int64_t col) const { return to_float(x[row * stride + col]); }
   __device__ float factor(float squares) const {
     return 1.0f / sqrtf(squares / static_cast<float>(cols) + eps);
   }
-  __device__ float finish(float v, float inv_rms, int64_t col) const {
-    return v * inv_rms * gamma[col];
-  }
+  __device__ float finish(float v, float inv_rms, int64_t col) const { return v * inv_rms * gamma[col]; }
 };
 
 // The sum over a row of what the threads bring for each of their chunks, in an order that the row's width
@@ -204,8 +181,8 @@ __global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) 
   wait_for_previous_kernel();
   float squares = 0;
   if constexpr (Source::kSums) {
-    for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {  // a column is always the same thread's
-      const float v = source.update(row, c);
+    for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
+      const float v = source.value(row, c);
       squares += v * v;
     }
     squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
@@ -307,20 +284,10 @@ void embed(const BatchView& batch, const int32_t* sampled, const View& table, co
   }
 }
 
-void add_norm(const View& x, const View* delta, const float* gamma, float eps, const QView& out,
-              cudaStream_t stream) {
-  OCTET_CHECK(x.type == DType::kBF16 && (delta == nullptr || delta->type == DType::kBF16))
-      << "activations are bf16";
-  const Norm source{x.row<__nv_bfloat16>(0),
-                    delta != nullptr ? delta->row<const __nv_bfloat16>(0) : nullptr,
-                    gamma,
-                    x.stride,
-                    delta != nullptr ? delta->stride : 0,
-                    x.cols,
-                    eps};
-  const bool fast = aligned(x.data, x.type, x.stride) &&
-                    (delta == nullptr || aligned(delta->data, delta->type, delta->stride));
-  launch(source, fast, out, x.rows, stream);
+void norm(const View& x, const float* gamma, float eps, const QView& out, cudaStream_t stream) {
+  OCTET_CHECK(x.type == DType::kBF16) << "activations are bf16";
+  launch(Norm{x.row<const __nv_bfloat16>(0), gamma, x.stride, x.cols, eps}, aligned(x.data, x.type, x.stride),
+         out, x.rows, stream);
 }
 
 void quantize(const View& x, const QView& out, cudaStream_t stream) {

@@ -63,8 +63,8 @@ QView quantized(const QuantScheme& scheme, std::byte* at, int64_t rows, int64_t 
   return v;
 }
 
-constexpr const char* kOps[] = {"nothing",  "qkv",  "o",         "gate_up", "down",
-                                "add_norm", "rope", "attention", "head",    "products only"};
+constexpr const char* kOps[] = {"nothing", "qkv",  "o",         "gate_up", "down",
+                                "norm",    "rope", "attention", "head",    "products only"};
 
 void run(Step& s, const BatchView& b, const std::string& without) {
   const bool products = without == kOps[std::size(kOps) - 1];
@@ -77,16 +77,16 @@ void run(Step& s, const BatchView& b, const std::string& without) {
   for (int32_t l = 0; l < kLayers; ++l) {
     const int32_t i = l % kStored;
     const View x = s.x.head(m), scratch = s.wide.head(m);
-    if (with("add_norm")) s.ops.add_norm(x, nullptr, s.gamma, 1e-5f, s.normed.head(m));
+    if (with("norm")) s.ops.norm(x, s.gamma, 1e-5f, s.normed.head(m));
     if (with("qkv")) s.ops.linear(s.normed.head(m), *s.qkv[i], s.mid.head(m));
     if (with("rope")) s.ops.rope_write_kv(s.mid.head(m), b, kSpec, s.rope, s.kv[i], s.q.head(m));
     if (with("attention")) s.ops.attention(s.q.head(m), b, kSpec, s.kv[i], s.attended.head(m));
     if (with("o")) s.ops.linear_add(s.attended.head(m), *s.o[i], scratch, x);
-    if (with("add_norm")) s.ops.add_norm(x, nullptr, s.gamma, 1e-5f, s.normed.head(m));
+    if (with("norm")) s.ops.norm(x, s.gamma, 1e-5f, s.normed.head(m));
     if (with("gate_up")) s.ops.linear_silu_mul(s.normed.head(m), *s.gate_up[i], scratch, s.activated.head(m));
     if (with("down")) s.ops.linear_add(s.activated.head(m), *s.down[i], scratch, x);
   }
-  s.ops.add_norm(s.x.head(m), nullptr, s.gamma, 1e-5f, s.last.head(m));
+  s.ops.norm(s.x.head(m), s.gamma, 1e-5f, s.last.head(m));
   if (with("head")) s.ops.linear(s.last.head(m), *s.head, s.logits.head(m));
 }
 

@@ -183,7 +183,8 @@ void check_linear(Ops& ops, const Product& p, DType result) {
 }
 
 // linear_silu_mul: as a number, and that every form is that number encoded (where a backend fuses and a scale
-// wants a whole row first, rounded to the activation type before).
+// wants a whole row first, rounded to the activation type before). Where it fuses, gate and up are float32
+// from the sums to the result; else they are stored in the activation type between two ops.
 void check_silu(Ops& ops, const Product& p, bool fast_exp) {
   const int64_t cols = p.n / 2;
   const DType activation = ops.info().activation;
@@ -196,6 +197,7 @@ void check_silu(Ops& ops, const Product& p, bool fast_exp) {
   p.quantize_input(ops, a);
   const DeviceMatrix scratch(ops, p.m, p.n), d(ops, p.m, cols, DType::kF32);
   ops.linear_silu_mul(a.view(), *packed, scratch.view(), d.as_f32());
+  const DType between = fused ? DType::kF32 : activation;
   std::vector<float> truth(static_cast<size_t>(p.m * cols));
   const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
   const auto at = [&](size_t i, int64_t half) {
@@ -208,13 +210,14 @@ void check_silu(Ops& ops, const Product& p, bool fast_exp) {
     const auto error = [&](int64_t half) {
       const auto from = static_cast<size_t>(at(i, half));
       const double e = p.error[from];
-      return e + storing_error(activation, std::abs(p.truth[from]) + e);
+      return e + storing_error(between, std::abs(p.truth[from]) + e);
     };
     const double of_gate = error(0), of_up = error(1);
-    const double units = fast_exp ? 2 * (std::abs(gate) + of_gate) + 16 : 8.1;
-    // SiLU's slope is 1.1 at most.
-    return 1.1 * of_gate * (std::abs(up) + of_up) + std::abs(silu(gate)) * of_up +
-           units * kUnit * std::abs(truth[i]) + 1e-35;
+    // SiLU's slope is 1.1 at most: what errors of its operands make of silu(gate) * up.
+    const double handed_on = 1.1 * of_gate * (std::abs(up) + of_up) + std::abs(silu(gate)) * of_up;
+    // Its own roundings (RowOps.SiluMul), relative to what it gives, and one of `truth`.
+    const double units = fast_exp ? 2 * (std::abs(gate) + of_gate) + 16 : 9.1;
+    return handed_on + units * kUnit * (std::abs(truth[i]) + handed_on) + 1e-35;
   };
   const std::vector<float> actual = d.host();
   expect_close(actual, truth, bound, "silu of " + p.name());

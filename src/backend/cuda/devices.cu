@@ -1,31 +1,22 @@
 #include <cuda_runtime_api.h>
 
+#include "backend/cuda/device_checks.h"
 #include "backend/cuda/devices.h"
 
 namespace octet::cuda {
 namespace {
 
-// Kernels are made for compute capability 9.0 (sm_90a): its code runs on nothing else, newer or older.
-constexpr int kMajor = 9, kMinor = 0;
-
-std::string version_name(int version) {  // 13000 -> "13.0"
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
-Status check_driver() {
-  int driver = 0;
-  cudaDriverGetVersion(&driver);
-  if (driver == 0) {
-    return not_found(
-        "cuda: there is no NVIDIA driver on this machine (libcuda.so.1); use --backend cpu, or install it");
+// How many devices there are: one at least.
+Result<int32_t> count_devices() {
+  DriverFacts facts{.runtime = CUDART_VERSION};
+  cudaDriverGetVersion(&facts.driver);
+  if (const cudaError_t error = cudaGetDeviceCount(&facts.n_devices); error != cudaSuccess) {
+    cudaGetLastError();
+    facts.n_devices = 0;
+    if (error != cudaErrorNoDevice) facts.error = cudaGetErrorString(error);
   }
-  // A driver runs every runtime of its own major version.
-  if (driver / 1000 < CUDART_VERSION / 1000) {
-    return unsupported("cuda: the NVIDIA driver supports CUDA " + version_name(driver) +
-                       ", this build needs " + version_name(CUDART_VERSION / 1000 * 1000) +
-                       ": update the driver");
-  }
-  return {};
+  OCTET_RETURN_IF_ERROR(check_driver(facts));
+  return facts.n_devices;
 }
 
 CudaDevice describe(int index) {
@@ -42,11 +33,7 @@ CudaDevice describe(int index) {
   device.minor = properties.minor;
   device.multiprocessors = properties.multiProcessorCount;
   device.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
-  if (properties.major != kMajor || properties.minor != kMinor) {
-    device.problem = "compute capability " + std::to_string(properties.major) + "." +
-                     std::to_string(properties.minor) +
-                     ": the kernels are made for 9.0 (H100, H200, GH200) alone";
-  }
+  device.problem = capability_problem(properties.major, properties.minor);
   return device;
 }
 
@@ -66,15 +53,9 @@ void probe_memory(CudaDevice& device) {
 }  // namespace
 
 Result<std::vector<CudaDevice>> list_devices() {
-  OCTET_RETURN_IF_ERROR(check_driver());
-  int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    cudaGetLastError();
-    if (error == cudaErrorNoDevice) return not_found("cuda: the NVIDIA driver shows no GPU");
-    return unsupported(std::string("cuda: the NVIDIA driver does not work: ") + cudaGetErrorString(error));
-  }
+  OCTET_ASSIGN_OR_RETURN(const int32_t count, count_devices());
   std::vector<CudaDevice> devices;
-  for (int i = 0; i < count; ++i) {
+  for (int32_t i = 0; i < count; ++i) {
     devices.push_back(describe(i));
     if (devices.back().problem.empty()) probe_memory(devices.back());
   }
@@ -82,15 +63,8 @@ Result<std::vector<CudaDevice>> list_devices() {
 }
 
 Result<CudaDevice> use_device(int32_t index) {
-  OCTET_RETURN_IF_ERROR(check_driver());
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
-  cudaGetLastError();
-  if (count == 0) return not_found("cuda: the NVIDIA driver shows no GPU");
-  if (index < 0 || index >= count) {
-    return invalid_argument("cuda: --device " + std::to_string(index) + ": there are devices 0 to " +
-                            std::to_string(count - 1));
-  }
+  OCTET_ASSIGN_OR_RETURN(const int32_t count, count_devices());
+  OCTET_RETURN_IF_ERROR(check_device_index(index, count));
   CudaDevice device = describe(index);
   if (device.problem.empty()) {
     probe_memory(device);

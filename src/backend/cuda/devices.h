@@ -8,7 +8,7 @@
 namespace octet::cuda {
 
 // Errors: kNotFound where there is no driver or no GPU, kUnsupported where the driver is too old for the
-// runtime that is linked in.
+// runtime that is linked in, or does not work (device_checks.h).
 Result<std::vector<CudaDevice>> list_devices();
 
 // The device of that index, made this thread's own. Errors as make_cuda_ops.

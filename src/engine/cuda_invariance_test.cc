@@ -9,12 +9,6 @@ namespace {
 using test::Answer;
 using test::Answers;
 
-constexpr char kConfig[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 1000,
-  "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 3, "num_attention_heads": 8,
-  "num_key_value_heads": 2, "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
-})";
 constexpr int32_t kRequests = 256, kVocabulary = 1000;
 constexpr int64_t kTightTokens = 12'288;  // a sixth of what all need at once
 
@@ -77,7 +71,7 @@ TEST_P(CudaEngineInvariance, AloneOrAmong255Others) {
   OCTET_NEED_CUDA();
   const auto [scheme, kv] = GetParam();
   const auto load = [&](int32_t max_step_tokens, int64_t kv_tokens) {
-    return test::load(octet::testing::random_checkpoint(kConfig),
+    return test::load(octet::testing::random_checkpoint(octet::testing::kSmallLlama),
                       {.scheme = scheme,
                        .kv = kv,
                        .max_batch = kRequests,

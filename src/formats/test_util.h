@@ -132,6 +132,14 @@ inline std::string small_llama_config(int layers, int positions) {
          std::to_string(layers) + R"(, "max_position_embeddings": )" + std::to_string(positions) + "}";
 }
 
+// A model whose shapes every CUDA kernel takes.
+inline constexpr char kSmallLlama[] = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 1000,
+  "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 3, "num_attention_heads": 8,
+  "num_key_value_heads": 2, "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+  "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+})";
+
 // The model of a config.json, with random weights.
 inline std::shared_ptr<Checkpoint> random_checkpoint(const std::string& config) {
   const TempFolder folder;

@@ -1,23 +1,19 @@
 // Whole models on a GPU: recorded steps against steps as they come, and the real small model against the CPU
 // backend. Skipped, with the reason, where there is no GPU.
-#include <fstream>
+#include <cmath>
 
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_ops.h"
 #include "backend/cuda/cuda_backend.h"
+#include "formats/test_util.h"
+#include "model/rounding_test_util.h"
 #include "model/test_util.h"
 #include "text/tokenizer.h"
 
 namespace octet {
 namespace {
 
-constexpr char kConfig[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": 1000,
-  "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 3, "num_attention_heads": 8,
-  "num_key_value_heads": 2, "max_position_embeddings": 1024, "rms_norm_eps": 1e-5,
-  "rope_theta": 10000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16"
-})";
 constexpr char kSmallModel[] = "models/smollm2-135m-instruct.gguf";
 
 Result<std::unique_ptr<Model>> load(std::shared_ptr<Checkpoint> checkpoint, Result<std::unique_ptr<Ops>> ops,
@@ -32,13 +28,11 @@ Result<std::unique_ptr<Model>> load(std::shared_ptr<Checkpoint> checkpoint, Resu
   return Model::load(std::move(checkpoint), std::move(ops).value(), options);
 }
 
-std::shared_ptr<Checkpoint> random_checkpoint() {
-  const auto folder = std::filesystem::temp_directory_path() / "octet_cuda_test";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "config.json") << kConfig;
-  auto checkpoint = Checkpoint::random(folder.string());
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  return checkpoint.ok() ? *checkpoint : nullptr;
+// The CPU backend, with results of 16 bits as a GPU has them.
+Result<std::unique_ptr<Ops>> rounding_cpu(size_t vocab) {
+  OCTET_ASSIGN_OR_RETURN(auto cpu, make_cpu_ops({}));
+  return std::unique_ptr<Ops>(
+      std::make_unique<test::RoundingOps>(std::move(cpu), static_cast<int64_t>(vocab)));
 }
 
 // Sequences that decode together, each next token known to the device alone until the step after it is on its
@@ -86,7 +80,7 @@ Decoded decode_together(Model& model, const std::vector<int32_t>& lengths, int n
 }
 
 TEST(CudaModel, RecordedStepsGiveTheSameBits) {
-  const auto checkpoint = random_checkpoint();
+  const auto checkpoint = octet::testing::random_checkpoint(octet::testing::kSmallLlama);
   for (const char* scheme : {"bf16", "fp8", "int8-minmax"}) {
     auto eager = load(checkpoint, make_cuda_ops({.replay = false}), scheme, "auto");
     if (!eager.ok()) GTEST_SKIP() << eager.status().message();
@@ -125,20 +119,22 @@ TEST(CudaModel, SmallModelAgreesWithTheCpu) {
   };
   const auto plain = distributions(make_cpu_ops({}), "bf16", "auto");
   const auto vocab = plain.size() / ids.size();
-  const auto agreement = [&](const std::vector<float>& logits) {
-    size_t same = 0;
-    for (size_t r = 0; r < ids.size(); ++r) {
-      const auto top = [&](const std::vector<float>& of) {
-        const auto row = of.begin() + static_cast<ptrdiff_t>(r * vocab);
-        return std::max_element(row, row + static_cast<ptrdiff_t>(vocab)) - row;
-      };
-      same += top(plain) == top(logits) ? 1 : 0;
-    }
-    return static_cast<double>(same) / static_cast<double>(ids.size());
+  const auto changed = [&](const std::vector<float>& logits) {  // most likely tokens that are others
+    const auto top = [&](const std::vector<float>& of, size_t r) {
+      const auto row = of.begin() + static_cast<ptrdiff_t>(r * vocab);
+      return std::max_element(row, row + static_cast<ptrdiff_t>(vocab)) - row;
+    };
+    int n = 0;
+    for (size_t r = 0; r < ids.size(); ++r) n += top(plain, r) != top(logits, r) ? 1 : 0;
+    return n;
   };
-  // Activations between the layers have 16 bits here and 32 there, so that codes near a boundary fall to its
-  // other side: two runs of one quantized scheme differ nearly as much as either does from 16 bits. What must
-  // be the same is what the scheme costs.
+  // Activations between the layers have 16 bits on the GPU and 32 on the CPU, so that codes near a boundary
+  // fall to its other side: two runs of one quantized scheme differ nearly as much as either does from 16
+  // bits. What must be the same is what the scheme costs, and that is known twice from the CPU: as it is, and
+  // with results rounded to bf16 as the GPU's are. These are draws of one distribution: over this text and
+  // the instruction sets of the CPU, the second KL is 0.88 to 1.15 of the first in a quantized scheme (in
+  // bf16, which has no first, 6.6e-4 and 8.6e-4), so half as much again as the larger is what a GPU may have.
+  // How many tokens change is a count, whose spread is its root: three times that of the difference of two.
   for (const auto& [scheme, kv] : {std::pair{"bf16", "auto"},
                                    {"fp16", "auto"},
                                    {"int8-minmax", "auto"},
@@ -147,15 +143,20 @@ TEST(CudaModel, SmallModelAgreesWithTheCpu) {
                                    {"int8-minmax", "int8"},
                                    {"llm-int8", "auto"}}) {
     const auto cpu = distributions(make_cpu_ops({}), scheme, kv),
+               rounded = distributions(rounding_cpu(vocab), scheme, kv),
                cuda = distributions(make_cuda_ops({}), scheme, kv);
-    const double cpu_kl = test::mean_kl(plain, cpu, vocab), cuda_kl = test::mean_kl(plain, cuda, vocab);
+    const double cpu_kl = test::mean_kl(plain, cpu, vocab), rounded_kl = test::mean_kl(plain, rounded, vocab),
+                 cuda_kl = test::mean_kl(plain, cuda, vocab);
+    const int cpu_changed = changed(cpu), rounded_changed = changed(rounded), cuda_changed = changed(cuda);
     std::printf(
-        "%-12s KV %-5s KL to 16 bits on the CPU: the CPU's %.2e nats, the GPU's %.2e; same most likely token "
-        "%.1f %%, %.1f %% of %zu\n",
-        scheme, kv, cpu_kl, cuda_kl, 100 * agreement(cpu), 100 * agreement(cuda), ids.size());
+        "%-12s KV %-5s KL to 16 bits on the CPU: the CPU's %.2e nats, rounded %.2e, the GPU's %.2e; other "
+        "most "
+        "likely tokens %d, %d, %d of %zu\n",
+        scheme, kv, cpu_kl, rounded_kl, cuda_kl, cpu_changed, rounded_changed, cuda_changed, ids.size());
     RecordProperty(std::string(scheme) + "_" + kv + "_kl", std::to_string(cuda_kl));
-    EXPECT_LT(cuda_kl, 1.4 * cpu_kl + 2e-3) << scheme << " " << kv;
-    EXPECT_GE(agreement(cuda), agreement(cpu) - 0.06) << scheme << " " << kv;
+    EXPECT_LT(cuda_kl, 1.5 * std::max(cpu_kl, rounded_kl)) << scheme << " " << kv;
+    const double most = std::max(cpu_changed, rounded_changed);
+    EXPECT_LE(cuda_changed, most + 3 * std::sqrt(2 * (most + 1))) << scheme << " " << kv;
   }
 }
 

@@ -133,7 +133,8 @@ TEST_P(GoldenModel, ReferenceInStoredSchemeAgrees) {
 // rounding boundary of an 8-bit grid become another code, 6 % off in fp8: in models as small as these a few
 // of them show.
 double divergence_by_rounding(const std::string& folder, const Golden& golden, const ModelConfig& config) {
-  auto model = load(folder, std::make_unique<test::RoundingOps>(config.vocab_size), "", "auto");
+  auto model =
+      load(folder, std::make_unique<test::RoundingOps>(make_reference_ops(), config.vocab_size), "", "auto");
   OCTET_CHECK(model.ok()) << model.status().message();
   const auto logits = Feeder(**model).logits(narrow(golden.ids), 29);
   return test::mean_kl(golden.logits, logits, static_cast<size_t>(config.vocab_size));

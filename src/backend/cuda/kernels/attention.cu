@@ -11,7 +11,8 @@ namespace {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-// Tiles a decode worker should have before another is put to work: fewer leave too many pieces to combine.
+// Tiles a block of the decode kernel should have before another is put to work: fewer leave too many pieces to
+// combine.
 constexpr int32_t kMinDecodeTiles = 4;
 
 int32_t multiprocessors() {
@@ -28,7 +29,7 @@ int32_t padded(int32_t head_dim) {
 // Pieces of decode results: at most one more a worker than there are (sequence, virtual head) pairs.
 int64_t decode_pieces(const AttentionSpec& spec, int64_t n_seqs) {
   const int32_t group = spec.n_heads / spec.n_kv_heads;
-  return multiprocessors() + n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
+  return kConsumers * multiprocessors() + n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
 }
 int64_t decode_rows(const AttentionSpec& spec) {
   return std::min(spec.n_heads / spec.n_kv_heads, kRowsPerTile);
@@ -77,7 +78,7 @@ DecodeArgs decode_args(const AttentionArgs& shared, const Workspace& place, uint
   DecodeArgs a{shared};
   a.rows = std::min(a.group, kRowsPerTile);
   a.chunks = (a.group + kRowsPerTile - 1) / kRowsPerTile;
-  a.workers = multiprocessors();
+  a.blocks = multiprocessors();
   a.min_tiles = kMinDecodeTiles;
   a.partial = reinterpret_cast<float*>(workspace);
   a.partial_ml = reinterpret_cast<float2*>(workspace + place.ml_offset);

@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kMostThreads)
 int32_t parts_of_a_token(const DecodeArgs& a, int32_t n_items, const QView& out) {
   if (out.args.outlier > 0) return 1;  // they are counted by one block
   int32_t parts = 8;
-  while (parts > 1 && (a.n_seqs * parts > a.workers || n_items / parts < 128)) parts /= 2;
+  while (parts > 1 && (a.n_seqs * parts > a.blocks || n_items / parts < 128)) parts /= 2;
   return parts;
 }
 

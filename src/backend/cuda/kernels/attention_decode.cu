@@ -6,12 +6,14 @@
 // of bulk copies in flight. All (sequence, head, 64-key tile) units of the batch stand in one line that is
 // cut into equal pieces, so ragged contexts cost nothing and the grid depends on the device alone.
 //
-// A producer warp copies tiles into a ring; tile i belongs to warp i % 4 of the four others, so that these
-// never wait for each other before a segment (a sequence's head) ends. Products are tensor-core products of
-// 16-bit operands with keys (then dimensions) as rows and the query heads of a group as the 8 columns: S^T =
-// K Q^T, O^T = V^T P^T. 8-bit codes are widened to fp16, where they are exact; scales are applied to scores
-// and weights in float. Queries go to fp16 divided by a power of two, so that they lose nothing of their
-// bf16; weights are scaled by v's scales and kept below 1 by a maximum that counts those in.
+// Four warps compute. With few segments (a sequence's head) a block has a piece of the line: one more warp
+// copies tiles into a ring, tile i is warp i % 4's, and the four add up what they have when a segment ends.
+// With many each warp has a piece, every fourth stage of the ring, and a warp of its own that fills them.
+// Products are tensor-core products of 16-bit operands with keys (then dimensions) as rows and the query
+// heads of a group as the 8 columns: S^T = K Q^T, O^T = V^T P^T. 8-bit codes are widened to fp16, where they
+// are exact; scales are applied to scores and weights in float. Queries go to fp16 divided by a power of two,
+// so that they lose nothing of their bf16; weights are scaled by v's scales and kept below 1 by a maximum
+// that counts those in.
 #include "backend/cuda/device/bulk_copy.h"
 #include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/attention_decode.cuh"
@@ -50,16 +52,17 @@ __device__ void merge(const DecodeArgs& a, const S& shared, int64_t slot, float 
 
 template <QType kType, int kDim>
 __device__ void consume(const DecodeArgs& a, const DecodeShared<kType, kDim>& shared, const Walk& walk,
-                        int64_t begin, int32_t worker, bool copy_query) {
+                        int64_t begin, int32_t worker, const RingPart& ring, bool copy_query) {
   using S = DecodeShared<kType, kDim>;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
+  const bool alone = ring.readers == 1;
   DecodeConsumer<kType, kDim> consumer;
-  uint32_t count = 0;
+  uint32_t count = ring.first;
   for (Segment s = walk.first(begin); s.valid(); s = walk.after(s)) {
     consumer.reset();
     const int32_t first_key = a.window > 0 ? s.context - a.window : 0;
     bool has_query = false;
-    for (int32_t tile = s.first; tile < s.last; ++tile, ++count) {
+    for (int32_t tile = s.first; tile < s.last; ++tile, count += ring.step) {
       if (static_cast<int>(count % kConsumers) != warp) continue;
       const int slot = count % S::kStages;
       uint8_t* stage = shared.stage(slot);
@@ -78,10 +81,15 @@ __device__ void consume(const DecodeArgs& a, const DecodeShared<kType, kDim>& sh
       __syncwarp();
       if (lane == 0) barrier_arrive(shared.empty(slot));
     }
-    consumer.store(a, shared.merge(warp), shared.merge_ml(warp));
+    const int64_t piece = worker + int64_t{s.seq} * a.n_kv_heads * a.chunks + s.vhead;
+    const float v_scale = a.v_scale != nullptr ? a.v_scale[s.vhead / a.chunks] : 1.0f;
+    if (alone) {
+      consumer.store(a, a.partial + piece * a.rows * kDim, kDim, a.partial_ml + piece * a.rows, v_scale);
+      continue;
+    }
+    consumer.store(a, shared.merge(warp), S::kMergeStride, shared.merge_ml(warp), 1);
     named_barrier_sync(kMergeBarrier, 32 * kConsumers);
-    merge<S, kDim>(a, shared, worker + int64_t{s.seq} * a.n_kv_heads * a.chunks + s.vhead,
-                   a.v_scale != nullptr ? a.v_scale[s.vhead / a.chunks] : 1.0f);
+    merge<S, kDim>(a, shared, piece, v_scale);
     named_barrier_sync(kMergeBarrier, 32 * kConsumers);
   }
 }
@@ -89,7 +97,8 @@ __device__ void consume(const DecodeArgs& a, const DecodeShared<kType, kDim>& sh
 template <QType kType, int kDim>
 __global__ void __launch_bounds__(kDecodeThreads, 1) decode_kernel(const __grid_constant__ DecodeArgs a) {
   const DecodeShared<kType, kDim> shared{dynamic_shared_memory()};
-  const int warp = threadIdx.x / 32;
+  const bool copies = threadIdx.x / 32 >= kConsumers;
+  const int32_t warp = static_cast<int32_t>(threadIdx.x / 32 % kConsumers);
   if (threadIdx.x == kDecodeThreads - 1) {
     for (int i = 0; i < shared.kStages; ++i) {
       barrier_init(shared.full(i), 1);
@@ -100,18 +109,20 @@ __global__ void __launch_bounds__(kDecodeThreads, 1) decode_kernel(const __grid_
   scan_units(a, shared.prefix());
   __syncthreads();
   let_next_kernel_start();
-  if (warp != kConsumers) wait_for_previous_kernel();  // the producer waits once it has fetched what it can
+  if (!copies) wait_for_previous_kernel();  // who copies waits once it has fetched what it can
   const DecodeSplit split(a, shared.prefix()[a.n_seqs]);
-  const int32_t worker = blockIdx.x;
-  if (worker >= split.workers) return;
+  const int32_t block = static_cast<int32_t>(blockIdx.x);
+  const int32_t worker = split.by_warp ? block * kConsumers + warp : block;
+  if (worker >= split.workers || (copies && warp > 0 && !split.by_warp)) return;
+  const RingPart ring = split.by_warp ? RingPart{static_cast<uint32_t>(warp), kConsumers, 1} : RingPart{};
   const int64_t begin = split.begin(worker);
   const Walk walk{a, shared.prefix(), split.begin(worker + 1)};
   const bool copy_query =
       a.head_dim % 8 == 0 && a.q_stride % 8 == 0 && reinterpret_cast<uintptr_t>(a.q) % 16 == 0;
-  if (warp == kConsumers) {
-    produce(a, shared, walk, begin, copy_query);
+  if (copies) {
+    produce(a, shared, walk, begin, ring, copy_query);
   } else {
-    consume<kType, kDim>(a, shared, walk, begin, worker, copy_query);
+    consume<kType, kDim>(a, shared, walk, begin, worker, ring, copy_query);
   }
 }
 
@@ -126,7 +137,7 @@ cudaError_t prepare_decode() {
 
 void launch_decode(const DecodeArgs& args, QType cache, cudaStream_t stream) {
   with_cache(cache, args.layout.padded_dim, [&]<QType kType, int kDim>(CacheKind<kType, kDim>) {
-    launch_dependent(decode_kernel<kType, kDim>, args.workers, kDecodeThreads, kDecodeSharedBytes, stream,
+    launch_dependent(decode_kernel<kType, kDim>, args.blocks, kDecodeThreads, kDecodeSharedBytes, stream,
                      args);
   });
 }

@@ -6,10 +6,11 @@
 namespace octet::cuda {
 
 struct DecodeArgs : AttentionArgs {
-  int32_t rows = 0;    // query heads of a virtual head: min(group, 8)
-  int32_t chunks = 0;  // virtual heads of a kv head: ceil(group / 8)
-  int32_t workers = 0, min_tiles = 0;
-  float* partial = nullptr;      // [workers + n_seqs * virtual heads][rows][padded_dim]
+  int32_t rows = 0;              // query heads of a virtual head: min(group, 8)
+  int32_t chunks = 0;            // virtual heads of a kv head: ceil(group / 8)
+  int32_t blocks = 0;            // of the decode kernel: one a multiprocessor
+  int32_t min_tiles = 0;         // that a block should have before another is put to work
+  float* partial = nullptr;      // [kConsumers * blocks + n_seqs * virtual heads][rows][padded_dim]
   float2* partial_ml = nullptr;  // [the same][rows]: largest score, sum of exp2(score - largest)
 };
 
@@ -24,15 +25,24 @@ __device__ __forceinline__ TileRange decode_tiles(const DecodeArgs& a, int32_t s
   return {first_key / kTileKeys, (context + kTileKeys - 1) / kTileKeys};
 }
 
+inline constexpr int kConsumers = 4;  // warps of a block that compute
+
 // The tiles of all sequences and virtual heads, in that order, are one line of `total` units, cut into equal
 // pieces, one a worker. Partial results stand in the order of the line: that of the worker-th piece in the
 // segment-th (sequence, virtual head) at worker + segment.
+//
+// A worker is a block, whose warps share each segment; or, where there are segments enough that every block
+// would have some, a warp: then no warp waits for another, which a segment of few tiles would spend more time
+// on than on its tiles.
 struct DecodeSplit {
   int64_t total = 0;
   int32_t workers = 0;
+  bool by_warp = false;
   __device__ DecodeSplit(const DecodeArgs& a, int64_t total_units) : total(total_units) {
+    const int32_t warps = a.blocks * kConsumers, segments = a.n_seqs * a.n_kv_heads * a.chunks;
+    by_warp = 2 * segments >= a.blocks && total >= warps;
     const int64_t useful = (total + a.min_tiles - 1) / a.min_tiles;
-    workers = static_cast<int32_t>(min(useful, static_cast<int64_t>(a.workers)));
+    workers = by_warp ? warps : static_cast<int32_t>(min(useful, static_cast<int64_t>(a.blocks)));
   }
   __device__ int64_t begin(int32_t worker) const { return total * worker / workers; }
   __device__ int32_t worker_of(int64_t unit) const {

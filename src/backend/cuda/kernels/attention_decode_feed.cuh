@@ -8,7 +8,16 @@
 
 namespace octet::cuda {
 
-inline constexpr int kDecodeThreads = 32 * (kConsumers + 1);  // the last warp copies
+// Each consumer warp has a warp that copies its tiles; where a block shares its tiles, the first of them
+// copies all.
+inline constexpr int kDecodeThreads = 32 * 2 * kConsumers;
+
+// Which stages of the ring one run of tiles takes, and how many warps read a segment: all of them in turn, or
+// every kConsumers-th.
+struct RingPart {
+  uint32_t first = 0, step = 1;
+  int readers = kConsumers;
+};
 
 // A piece of one (sequence, virtual head): tiles [first, last).
 struct Segment {
@@ -86,6 +95,7 @@ struct TileFeed {
   const S& shared;
   const Walk& walk;
   bool copy_query;
+  int readers;
   // Of this lane: its page of a tile, where its part begins in a head of the page and in a stage, bytes a
   // key, and keys that are copied together, less one.
   int page_bits, index;
@@ -99,8 +109,9 @@ struct TileFeed {
   // Of the tile; pages: of the 32 page positions from tile `base` on, one a lane.
   int32_t tile, base, pages;
 
-  __device__ TileFeed(const DecodeArgs& args, const S& memory, const Walk& all, int64_t begin, bool query_too)
-      : a(args), shared(memory), walk(all), copy_query(query_too) {
+  __device__ TileFeed(const DecodeArgs& args, const S& memory, const Walk& all, int64_t begin, bool query_too,
+                      int query_readers)
+      : a(args), shared(memory), walk(all), copy_query(query_too), readers(query_readers) {
     constexpr int kPanels = S::kV / (kTileKeys * 128);  // 16 bit: of K, and of V
     const KvLayout& layout = a.layout;
     page_bits = layout.page_size == 64 ? 6 : layout.page_size == 32 ? 5 : 4;
@@ -153,8 +164,8 @@ struct TileFeed {
   }
   // The kernel before this one writes the newest token alone.
   __device__ bool is_old() const { return (tile + 1) * kTileKeys < s.context; }
-  // A segment's first tiles bring its query rows along, one copy for each consumer.
-  __device__ bool begins() const { return tile - s.first < kConsumers; }
+  // A segment's first tiles bring its query rows along, one copy for each reader.
+  __device__ bool begins() const { return tile - s.first < readers; }
 
   // The tile's copies; announces those of the queries too.
   __device__ __forceinline__ void copy_tile(int slot) const {
@@ -187,16 +198,16 @@ struct TileFeed {
 // Fills the ring with what was there before the kernel before this one, waits for that, and goes on.
 template <class S>
 __device__ void produce(const DecodeArgs& a, const S& shared, const Walk& walk, int64_t begin,
-                        bool copy_query) {
-  TileFeed<S> feed(a, shared, walk, begin, copy_query);
+                        const RingPart& ring, bool copy_query) {
+  TileFeed<S> feed(a, shared, walk, begin, copy_query, ring.readers);
   {
     TileFeed<S> early = feed;
-    for (int slot = 0; slot < S::kStages && early.valid(); ++slot, early.advance()) {
+    for (uint32_t slot = ring.first; slot < S::kStages && early.valid(); slot += ring.step, early.advance()) {
       if (early.is_old()) early.copy_tile(slot);
     }
   }
   wait_for_previous_kernel();
-  for (uint32_t count = 0; feed.valid(); feed.advance(), ++count) {
+  for (uint32_t count = ring.first; feed.valid(); feed.advance(), count += ring.step) {
     const int slot = count % S::kStages;
     const uint32_t round = count / S::kStages;
     if (round > 0) barrier_wait(shared.empty(slot), (round - 1) & 1);

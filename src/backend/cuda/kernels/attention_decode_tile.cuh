@@ -11,7 +11,6 @@
 
 namespace octet::cuda {
 
-inline constexpr int kConsumers = 4;  // warps that compute
 inline constexpr int kDecodeSharedBytes = 227 * 1024;
 
 template <QType kType, int kDim>
@@ -254,8 +253,9 @@ struct DecodeConsumer {
     weigh(stage, p, context);
   }
 
-  // This warp's share, [rows][kMergeStride] floats and (largest, sum) a row.
-  __device__ void store(const DecodeArgs& a, float* rows, float2* ml) const {
+  // This warp's share times `scale`: a row every `stride` floats, and (largest, sum) of each.
+  __device__ __forceinline__ void store(const DecodeArgs& a, float* rows, int stride, float2* ml,
+                                        float scale) const {
     const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -269,12 +269,12 @@ struct DecodeConsumer {
       for (int i = 0; i < kSteps; ++i) {
         if constexpr (S::kEightBit) {
           if (i % 2 == 0) {
-            *reinterpret_cast<float4*>(rows + row * S::kMergeStride + i / 2 * 32 + g * 4) = {
-                out[i][h], out[i][2 + h], out[i + 1][h], out[i + 1][2 + h]};
+            *reinterpret_cast<float4*>(rows + row * stride + i / 2 * 32 + g * 4) = {
+                out[i][h] * scale, out[i][2 + h] * scale, out[i + 1][h] * scale, out[i + 1][2 + h] * scale};
           }
         } else {
-          rows[row * S::kMergeStride + i * 16 + g] = out[i][h];
-          rows[row * S::kMergeStride + i * 16 + g + 8] = out[i][2 + h];
+          rows[row * stride + i * 16 + g] = out[i][h] * scale;
+          rows[row * stride + i * 16 + g + 8] = out[i][2 + h] * scale;
         }
       }
     }

@@ -29,7 +29,7 @@ int32_t padded(int32_t head_dim) {
 // Pieces of decode results: at most one more a worker than there are (sequence, virtual head) pairs.
 int64_t decode_pieces(const AttentionSpec& spec, int64_t n_seqs) {
   const int32_t group = spec.n_heads / spec.n_kv_heads;
-  return kConsumers * multiprocessors() + n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
+  return int64_t{kMostDecodeWarps} * multiprocessors() + n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
 }
 int64_t decode_rows(const AttentionSpec& spec) {
   return std::min(spec.n_heads / spec.n_kv_heads, kRowsPerTile);
@@ -74,11 +74,12 @@ struct Workspace {
   }
 };
 
-DecodeArgs decode_args(const AttentionArgs& shared, const Workspace& place, uint8_t* workspace) {
+DecodeArgs decode_args(const AttentionArgs& shared, QType cache, const Workspace& place, uint8_t* workspace) {
   DecodeArgs a{shared};
   a.rows = std::min(a.group, kRowsPerTile);
   a.chunks = (a.group + kRowsPerTile - 1) / kRowsPerTile;
   a.blocks = multiprocessors();
+  a.warps = decode_warps(cache, a.layout.padded_dim);
   a.min_tiles = kMinDecodeTiles;
   a.partial = reinterpret_cast<float*>(workspace);
   a.partial_ml = reinterpret_cast<float2*>(workspace + place.ml_offset);
@@ -120,7 +121,7 @@ void attention(const View& q, const BatchView& batch, const AttentionSpec& spec,
   const QView to = waits ? QView{rows.data, {.type = QType::kBF16}, rows.rows, rows.cols, rows.stride} : out;
   if (plan.has_decodes && !plan.batch_invariant) {
     OCTET_CHECK(batch.n_seqs <= kMaxDecodeSeqs) << batch.n_seqs << " sequences";
-    const DecodeArgs decode = decode_args(args, place, memory);
+    const DecodeArgs decode = decode_args(args, kv.quant.type, place, memory);
     launch_decode(decode, kv.quant.type, stream);
     launch_combine(decode, to, stream);
   }

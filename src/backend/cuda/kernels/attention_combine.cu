@@ -14,18 +14,29 @@ namespace {
 constexpr int kMostThreads = 512, kMostWarps = kMostThreads / 32;
 constexpr int kMostItems = 8;  // groups of four dimensions a thread: 128 heads of 128
 
-// Units of the line before sequence `seq`, and of all.
-__device__ void count_units(const DecodeArgs& a, int32_t seq, int32_t* before, int32_t* total,
-                            int32_t* shared) {
-  int32_t mine_before = 0, mine = 0;
+// Where the results of a sequence's heads stand: the pieces of virtual head v are those of workers [first[v],
+// last[v]]. By the whole block, which has passed a barrier when it returns.
+struct PieceRange {
+  int32_t first, last;
+};
+__device__ void find_pieces(const DecodeArgs& a, int32_t seq, int32_t n_tiles, PieceRange* of_head,
+                            int64_t* scratch) {
+  int64_t units = 0;  // of the line before the sequence, and of all in the upper half
   for (int32_t s = threadIdx.x; s < a.n_seqs; s += blockDim.x) {
     const TileRange t = decode_tiles(a, s);
-    mine += t.last - t.first;
-    if (s < seq) mine_before += t.last - t.first;
+    const int64_t n = t.last - t.first;
+    units += (n << 32) + (s < seq ? n : 0);
   }
-  const int32_t vheads = a.n_kv_heads * a.chunks;
-  *total = block_reduce<Sum>(mine, shared, 0) * vheads;
-  *before = block_reduce<Sum>(mine_before, shared + kMostWarps, 0) * vheads;
+  units = block_reduce<Sum>(units, scratch, int64_t{0});
+  const int32_t heads = a.n_kv_heads * a.chunks, before = static_cast<int32_t>(units) * heads;
+  if (n_tiles > 0) {
+    const DecodeSplit split(a, (units >> 32) * heads);
+    for (int32_t v = threadIdx.x; v < heads; v += blockDim.x) {
+      const int64_t unit = before + int64_t{v} * n_tiles;
+      of_head[v] = {split.worker_of(unit), split.worker_of(unit + n_tiles - 1)};
+    }
+  }
+  __syncthreads();
 }
 
 // Four dimensions of a head, and the pieces that are theirs.
@@ -71,22 +82,25 @@ __device__ __forceinline__ float4 combine(const DecodeArgs& a, const Item& item)
 }
 
 // `parts` blocks a token; where a scale needs all of it, they are a cluster. Everything but the pieces
-// themselves is found before the decode kernel has ended.
-template <int kItems>
-__global__ void __launch_bounds__(kMostThreads)
+// themselves is found before the decode kernel has ended. Registers: a block of the decode kernel leaves room
+// for one of these, so that it stands ready.
+template <int kItems, int kThreads, int kAtOnce>
+__global__ void __launch_bounds__(kThreads, kItems > 4                 ? 1
+                                            : kThreads == kMostThreads ? 2
+                                                                       : 3)
     combine_kernel(const __grid_constant__ DecodeArgs a, const __grid_constant__ RowEncoder out,
                    int32_t parts) {
-  __shared__ int32_t counts[2 * kMostWarps];
+  __shared__ PieceRange of_head[kMaxHeads];
+  __shared__ int64_t sums[kMostWarps];
+  __shared__ int32_t counts[kMostWarps];
   __shared__ float maxima[kMostWarps], cluster_slot;
   let_next_kernel_start();
   const int32_t seq = static_cast<int32_t>(blockIdx.x) / parts,
                 part = static_cast<int32_t>(blockIdx.x) % parts;
-  int32_t before, total;
-  count_units(a, seq, &before, &total, counts);
   const TileRange tiles = decode_tiles(a, seq);
   const int32_t token = a.query_start[seq], n_tiles = tiles.last - tiles.first;
   const bool mine = a.query_start[seq + 1] - token == 1;
-  const DecodeSplit split(a, total);
+  find_pieces(a, seq, n_tiles, of_head, sums);
 
   const int32_t fours = (a.head_dim + 3) / 4, n_items = a.n_heads * fours,
                 each = (n_items + parts - 1) / parts;
@@ -101,11 +115,10 @@ __global__ void __launch_bounds__(kMostThreads)
     if (n_tiles == 0) continue;
     const int32_t in_group = head % a.group;
     const int32_t vhead = head / a.group * a.chunks + in_group / kRowsPerTile;
-    const int64_t unit = before + int64_t{vhead} * n_tiles;
-    const int32_t first = split.worker_of(unit), last = split.worker_of(unit + n_tiles - 1);
+    const PieceRange pieces = of_head[vhead];
     const int64_t row =
-        (first + int64_t{seq} * a.n_kv_heads * a.chunks + vhead) * a.rows + in_group % kRowsPerTile;
-    items[i].n_pieces = last - first + 1;
+        (pieces.first + int64_t{seq} * a.n_kv_heads * a.chunks + vhead) * a.rows + in_group % kRowsPerTile;
+    items[i].n_pieces = pieces.last - pieces.first + 1;
     items[i].ml = a.partial_ml + row;
     items[i].piece = reinterpret_cast<const float4*>(a.partial + row * a.layout.padded_dim + dim);
   }
@@ -117,7 +130,7 @@ __global__ void __launch_bounds__(kMostThreads)
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     if (items[i].n_pieces > 0) {
-      const float4 r = combine < kItems == 1 ? 16 : 8 > (a, items[i]);
+      const float4 r = combine<kAtOnce>(a, items[i]);
       x[i][0] = r.x, x[i][1] = r.y, x[i][2] = r.z, x[i][3] = r.w;
     }
 #pragma unroll
@@ -167,10 +180,13 @@ void launch_combine(const DecodeArgs& args, const QView& out, cudaStream_t strea
   const int32_t items = (each + kMostThreads - 1) / kMostThreads;
   const int32_t threads = ((each + items - 1) / items + 31) / 32 * 32;
   const bool one_cluster = parts > 1 && out.args.quantized() && out.args.dynamic;
-  const auto kernel = items == 1   ? combine_kernel<1>
-                      : items == 2 ? combine_kernel<2>
-                      : items <= 4 ? combine_kernel<4>
-                                   : combine_kernel<kMostItems>;
+  // Few blocks with many pieces each load more of them at once.
+  const auto kernel = items > 4       ? combine_kernel<kMostItems, kMostThreads, 4>
+                      : items > 2     ? combine_kernel<4, kMostThreads, 4>
+                      : items > 1     ? combine_kernel<2, kMostThreads, 4>
+                      : threads > 256 ? combine_kernel<1, kMostThreads, 4>
+                      : threads > 128 ? combine_kernel<1, 256, 8>
+                                      : combine_kernel<1, 128, 16>;
   launch_dependent_clusters(kernel, args.n_seqs * parts, one_cluster ? parts : 1, threads, 0, stream, args,
                             RowEncoder(out), parts);
 }

@@ -9,8 +9,9 @@ struct DecodeArgs : AttentionArgs {
   int32_t rows = 0;              // query heads of a virtual head: min(group, 8)
   int32_t chunks = 0;            // virtual heads of a kv head: ceil(group / 8)
   int32_t blocks = 0;            // of the decode kernel: one a multiprocessor
+  int32_t warps = 0;             // of a block
   int32_t min_tiles = 0;         // that a block should have before another is put to work
-  float* partial = nullptr;      // [kConsumers * blocks + n_seqs * virtual heads][rows][padded_dim]
+  float* partial = nullptr;      // [blocks * warps + n_seqs * virtual heads][rows][padded_dim]
   float2* partial_ml = nullptr;  // [the same][rows]: largest score, sum of exp2(score - largest)
 };
 
@@ -25,7 +26,7 @@ __device__ __forceinline__ TileRange decode_tiles(const DecodeArgs& a, int32_t s
   return {first_key / kTileKeys, (context + kTileKeys - 1) / kTileKeys};
 }
 
-inline constexpr int kConsumers = 4;  // warps of a block that compute
+inline constexpr int kMostDecodeWarps = 8;  // of a block
 
 // The tiles of all sequences and virtual heads, in that order, are one line of `total` units, cut into equal
 // pieces, one a worker. Partial results stand in the order of the line: that of the worker-th piece in the
@@ -39,7 +40,7 @@ struct DecodeSplit {
   int32_t workers = 0;
   bool by_warp = false;
   __device__ DecodeSplit(const DecodeArgs& a, int64_t total_units) : total(total_units) {
-    const int32_t warps = a.blocks * kConsumers, segments = a.n_seqs * a.n_kv_heads * a.chunks;
+    const int32_t warps = a.blocks * a.warps, segments = a.n_seqs * a.n_kv_heads * a.chunks;
     by_warp = 2 * segments >= a.blocks && total >= warps;
     const int64_t useful = (total + a.min_tiles - 1) / a.min_tiles;
     workers = by_warp ? warps : static_cast<int32_t>(min(useful, static_cast<int64_t>(a.blocks)));
@@ -51,6 +52,7 @@ struct DecodeSplit {
 };
 
 cudaError_t prepare_decode();
+int32_t decode_warps(QType cache, int32_t padded_dim);
 void launch_decode(const DecodeArgs& args, QType cache, cudaStream_t stream);
 void launch_combine(const DecodeArgs& args, const QView& out, cudaStream_t stream);
 

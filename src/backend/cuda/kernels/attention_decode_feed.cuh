@@ -1,4 +1,4 @@
-// Which tiles a block of the decode kernel takes, and their copies into its ring.
+// Which tiles a warp of the decode kernel takes, and their copies into its stage.
 #pragma once
 
 #include "backend/cuda/device/bulk_copy.h"
@@ -8,17 +8,6 @@
 
 namespace octet::cuda {
 
-// Each consumer warp has a warp that copies its tiles; where a block shares its tiles, the first of them
-// copies all.
-inline constexpr int kDecodeThreads = 32 * 2 * kConsumers;
-
-// Which stages of the ring one run of tiles takes, and how many warps read a segment: all of them in turn, or
-// every kConsumers-th.
-struct RingPart {
-  uint32_t first = 0, step = 1;
-  int readers = kConsumers;
-};
-
 // A piece of one (sequence, virtual head): tiles [first, last).
 struct Segment {
   int32_t seq = -1, vhead = 0, first = 0, last = 0, context = 0;
@@ -26,7 +15,7 @@ struct Segment {
   __device__ bool valid() const { return seq >= 0; }
 };
 
-// Walks the segments of one worker.
+// Walks the segments of one worker's piece.
 struct Walk {
   const DecodeArgs& a;
   const int32_t* prefix;  // [n_seqs + 1] units before each sequence
@@ -60,7 +49,7 @@ struct Walk {
 // Units before each sequence, by the whole block: loads side by side, then a scan by one warp.
 __device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
   const int32_t n = a.n_seqs, vheads = a.n_kv_heads * a.chunks;
-  for (int32_t s = threadIdx.x; s < n; s += kDecodeThreads) {
+  for (int32_t s = threadIdx.x; s < n; s += blockDim.x) {
     const TileRange t = decode_tiles(a, s);
     prefix[s] = (t.last - t.first) * vheads;
   }
@@ -86,16 +75,16 @@ __device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
   }
 }
 
-// The tiles of one worker, in order, and their copies, which the lanes share: a lane has one part (K, V, a
-// panel of them, or scales) of one of a tile's pages. Lanes 16 to 23, which have none, bring a segment's
-// query rows.
+// The tiles of one warp, in order: every `step`-th of a piece of the line. Their copies go into the warp's
+// stage and are shared by its lanes: a lane has one part (K, V, a panel of them, or scales) of one of a
+// tile's pages. Lanes 16 to 23, which have none, bring the query rows along with a segment's first tile.
 template <class S>
 struct TileFeed {
   const DecodeArgs& a;
-  const S& shared;
   const Walk& walk;
+  uint32_t stage, full;  // where the tile goes, and the barrier that tells that it is there
+  int32_t step;
   bool copy_query;
-  int readers;
   // Of this lane: its page of a tile, where its part begins in a head of the page and in a stage, bytes a
   // key, and keys that are copied together, less one.
   int page_bits, index;
@@ -109,9 +98,10 @@ struct TileFeed {
   // Of the tile; pages: of the 32 page positions from tile `base` on, one a lane.
   int32_t tile, base, pages;
 
-  __device__ TileFeed(const DecodeArgs& args, const S& memory, const Walk& all, int64_t begin, bool query_too,
-                      int query_readers)
-      : a(args), shared(memory), walk(all), copy_query(query_too), readers(query_readers) {
+  // The warp's first tile is the `offset`-th from `begin` on.
+  __device__ TileFeed(const DecodeArgs& args, const Walk& all, uint32_t to, uint32_t barrier, int64_t begin,
+                      int32_t offset, int32_t tile_step, bool query_too)
+      : a(args), walk(all), stage(to), full(barrier), step(tile_step), copy_query(query_too) {
     constexpr int kPanels = S::kV / (kTileKeys * 128);  // 16 bit: of K, and of V
     const KvLayout& layout = a.layout;
     page_bits = layout.page_size == 64 ? 6 : layout.page_size == 32 ? 5 : 4;
@@ -133,20 +123,27 @@ struct TileFeed {
       to_offset = S::kScales + (part - 2) * kTileKeys * 4;
     }
     to_offset += (index << page_bits) * key_bytes;
-    begin_segment(walk.first(begin));
+    s = walk.first(begin);
+    go_to(s.first + offset, true);
   }
   static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
   __device__ bool valid() const { return s.valid(); }
-  __device__ void advance() {
-    if (++tile == s.last) {
-      begin_segment(walk.after(s));
-    } else if ((tile - base) * kTileKeys >> page_bits >= 32) {
-      load_pages(tile);
+  __device__ void advance() { go_to(tile + step, false); }
+
+  // To tile `to` of this segment, or what lies as far behind its end in the next ones.
+  __device__ void go_to(int32_t to, bool enters) {
+    while (s.valid() && to >= s.last) {
+      to -= s.last;
+      s = walk.after(s);
+      to += s.first;
+      enters = true;
     }
-  }
-  __device__ void begin_segment(const Segment& segment) {
-    s = segment;
     if (!s.valid()) return;
+    tile = to;
+    if (enters) enter_segment();
+    if (enters || (tile - base) * kTileKeys >> page_bits >= 32) load_pages();
+  }
+  __device__ void enter_segment() {
     const int32_t kv_head = s.vhead / a.chunks, first = (s.vhead - kv_head * a.chunks) * kRowsPerTile;
     head = a.pages + kv_head * int64_t{a.layout.head_bytes} + from_offset;
     n_queries = copy_query ? min(a.rows, a.group - first) : 0;
@@ -154,21 +151,20 @@ struct TileFeed {
     query = row >= 0 && row < n_queries
                 ? a.q + a.query_start[s.seq] * a.q_stride + (kv_head * a.group + first + row) * a.head_dim
                 : nullptr;
-    load_pages(s.first);
   }
-  __device__ void load_pages(int32_t first) {
-    tile = base = first;
+  __device__ void load_pages() {
+    base = tile;
     const int32_t page = (tile * kTileKeys >> page_bits) + lane();
     const bool used = page << page_bits < s.context;
     pages = used ? a.page_table[int64_t{s.seq} * a.page_table_stride + page] : 0;
   }
   // The kernel before this one writes the newest token alone.
   __device__ bool is_old() const { return (tile + 1) * kTileKeys < s.context; }
-  // A segment's first tiles bring its query rows along, one copy for each reader.
-  __device__ bool begins() const { return tile - s.first < readers; }
+  // Whether the tile is the warp's first of the segment, which brings the query rows along.
+  __device__ bool begins() const { return tile - s.first < step; }
 
   // The tile's copies; announces those of the queries too.
-  __device__ __forceinline__ void copy_tile(int slot) const {
+  __device__ __forceinline__ void copy_tile() const {
     const int32_t n_keys = min(kTileKeys, s.context - tile * kTileKeys);
     const int32_t page = __shfl_sync(~0u, pages, min(((tile - base) * kTileKeys >> page_bits) + index, 31));
     if (lane() == 0) {
@@ -179,41 +175,19 @@ struct TileFeed {
       } else {
         bytes += n_keys * 2 * a.layout.padded_dim * 2;
       }
-      barrier_arrive_expect(shared.full(slot), bytes);
+      barrier_arrive_expect(full, bytes);
     }
     __syncwarp();
     const int32_t keys = min(a.layout.page_size, n_keys - (index << page_bits));
     if (copies && keys > 0) {
-      bulk_copy(shared_address(shared.stage(slot)) + to_offset, head + page * a.layout.page_bytes,
-                ((keys + together) & ~together) * key_bytes, shared.full(slot));
+      bulk_copy(stage + to_offset, head + page * a.layout.page_bytes,
+                ((keys + together) & ~together) * key_bytes, full);
     }
   }
-  __device__ __forceinline__ void copy_queries(int slot) const {
+  __device__ __forceinline__ void copy_queries() const {
     if (query == nullptr || !begins()) return;
-    bulk_copy(shared_address(shared.stage(slot)) + S::kQuery + (lane() - 16) * S::kQueryStride, query,
-              a.head_dim * 2, shared.full(slot));
+    bulk_copy(stage + S::kQuery + (lane() - 16) * S::kQueryStride, query, a.head_dim * 2, full);
   }
 };
-
-// Fills the ring with what was there before the kernel before this one, waits for that, and goes on.
-template <class S>
-__device__ void produce(const DecodeArgs& a, const S& shared, const Walk& walk, int64_t begin,
-                        const RingPart& ring, bool copy_query) {
-  TileFeed<S> feed(a, shared, walk, begin, copy_query, ring.readers);
-  {
-    TileFeed<S> early = feed;
-    for (uint32_t slot = ring.first; slot < S::kStages && early.valid(); slot += ring.step, early.advance()) {
-      if (early.is_old()) early.copy_tile(slot);
-    }
-  }
-  wait_for_previous_kernel();
-  for (uint32_t count = ring.first; feed.valid(); feed.advance(), count += ring.step) {
-    const int slot = count % S::kStages;
-    const uint32_t round = count / S::kStages;
-    if (round > 0) barrier_wait(shared.empty(slot), (round - 1) & 1);
-    if (round > 0 || !feed.is_old()) feed.copy_tile(slot);
-    feed.copy_queries(slot);
-  }
-}
 
 }  // namespace octet::cuda

@@ -2,6 +2,7 @@
 // cores. attention_decode.cu says what is computed and why so.
 #pragma once
 
+#include <algorithm>
 #include <cfloat>
 
 #include "backend/cuda/device/bulk_copy.h"
@@ -17,34 +18,32 @@ template <QType kType, int kDim>
 struct DecodeShared {
   static constexpr bool kEightBit = kType == QType::kInt8 || kType == QType::kFp8;
   static constexpr int kCodeBytes = kEightBit ? 1 : 2;
-  // A stage of the ring: K, V, scales of 64 keys; the queries, where a warp begins a segment with this stage.
+  // A warp's stage: K, V, scales of 64 keys, and the queries with a segment's first tile.
   static constexpr int kV = kTileKeys * kDim * kCodeBytes, kScales = 2 * kV;
   static constexpr int kQuery = kScales + (kEightBit ? 2 * kTileKeys * 4 : 0);
   static constexpr int kQueryStride = kDim * 2 + 16;  // bytes; 16 more, so that rows start in different banks
   static constexpr int kStageBytes = kQuery + kRowsPerTile * kQueryStride;
-  static constexpr int kMergeStride = kDim + 4;  // floats
-  static constexpr int kMergeBytes = kConsumers * kRowsPerTile * (kMergeStride + 2) * 4;
+  static constexpr int kMergeStride = kDim + 4;                              // floats
+  static constexpr int kMergeBytes = kRowsPerTile * (kMergeStride + 2) * 4;  // a warp's
   static constexpr int kPrefixBytes = (kMaxDecodeSeqs + 4) * 4;
-  // A multiple of the consumers: a stage is always the same warp's, whose waits then see every phase of it.
-  static constexpr int kStages =
-      (kDecodeSharedBytes - kMergeBytes - kPrefixBytes - 512) / kStageBytes / kConsumers * kConsumers;
-  static_assert(kStages >= 4 && kStages * 16 <= 512);
+  static constexpr int kWarps =
+      std::min(kMostDecodeWarps, (kDecodeSharedBytes - kPrefixBytes - 128) / (kStageBytes + kMergeBytes));
+  static_assert(kWarps >= 4);
 
   uint8_t* base;
-  __device__ uint8_t* stage(int i) const { return base + i * kStageBytes; }
+  __device__ uint8_t* stage(int warp) const { return base + warp * kStageBytes; }
   __device__ float* merge(int warp) const {
-    return reinterpret_cast<float*>(base + kStages * kStageBytes) + warp * kRowsPerTile * kMergeStride;
+    return reinterpret_cast<float*>(base + kWarps * kStageBytes) + warp * kRowsPerTile * kMergeStride;
   }
   __device__ float2* merge_ml(int warp) const {
-    return reinterpret_cast<float2*>(merge(kConsumers)) + warp * kRowsPerTile;
+    return reinterpret_cast<float2*>(merge(kWarps)) + warp * kRowsPerTile;
   }
   __device__ int32_t* prefix() const {
-    return reinterpret_cast<int32_t*>(base + kStages * kStageBytes + kMergeBytes);
+    return reinterpret_cast<int32_t*>(base + kWarps * (kStageBytes + kMergeBytes));
   }
-  __device__ uint32_t full(int i) const {
-    return shared_address(base + kStages * kStageBytes + kMergeBytes + kPrefixBytes) + 16 * i;
+  __device__ uint32_t full(int warp) const {
+    return shared_address(base + kWarps * (kStageBytes + kMergeBytes) + kPrefixBytes) + 8 * warp;
   }
-  __device__ uint32_t empty(int i) const { return full(i) + 8; }
 };
 
 // One warp's part of a segment.

@@ -23,7 +23,7 @@ __device__ void find_pieces(const DecodeArgs& a, int32_t seq, int32_t n_tiles, P
                             int64_t* scratch) {
   int64_t units = 0;  // of the line before the sequence, and of all in the upper half
   for (int32_t s = threadIdx.x; s < a.n_seqs; s += blockDim.x) {
-    const TileRange t = decode_tiles(a, s);
+    const TileRange t = decode_tiles(a, decode_context(a, s));
     const int64_t n = t.last - t.first;
     units += (n << 32) + (s < seq ? n : 0);
   }
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, kItems > 4                 ? 1
   let_next_kernel_start();
   const int32_t seq = static_cast<int32_t>(blockIdx.x) / parts,
                 part = static_cast<int32_t>(blockIdx.x) % parts;
-  const TileRange tiles = decode_tiles(a, seq);
+  const TileRange tiles = decode_tiles(a, decode_context(a, seq));
   const int32_t token = a.query_start[seq], n_tiles = tiles.last - tiles.first;
   const bool mine = a.query_start[seq + 1] - token == 1;
   find_pieces(a, seq, n_tiles, of_head, sums);

@@ -60,15 +60,16 @@ __global__ void __launch_bounds__(32 * DecodeShared<kType, kDim>::kWarps, 1)
     barrier_init(full, 1);
     barrier_init_fence();
   }
-  scan_units(a, shared.prefix());
+  const Line line = shared.line();
+  make_line(a, line);
   __syncthreads();
   let_next_kernel_start();
-  const DecodeSplit split(a, shared.prefix()[a.n_seqs]);
+  const DecodeSplit split(a, line.prefix[a.n_seqs]);
   const int32_t block = static_cast<int32_t>(blockIdx.x);
   const int32_t worker = split.by_warp ? block * S::kWarps + warp : block;
   if (worker >= split.workers) return;
   const int64_t begin = split.begin(worker);
-  const Walk walk{a, shared.prefix(), split.begin(worker + 1)};
+  const Walk walk{a, line, split.begin(worker + 1)};
   const bool copy_query =
       a.head_dim % 8 == 0 && a.q_stride % 8 == 0 && reinterpret_cast<uintptr_t>(a.q) % 16 == 0;
   TileFeed<S> feed(a, walk, shared_address(stage), full, begin, split.by_warp ? 0 : warp,
@@ -99,9 +100,9 @@ __global__ void __launch_bounds__(32 * DecodeShared<kType, kDim>::kWarps, 1)
         has_query = true;
       }
       const int32_t key = feed.tile * kTileKeys;
+      feed.advance();  // what it loads comes while this tile is computed
       consumer.tile(a, stage, first_key - key, s.context - key);
       __syncwarp();
-      feed.advance();
       if (feed.valid()) {
         feed.copy_tile();
         feed.copy_queries();

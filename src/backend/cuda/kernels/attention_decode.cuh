@@ -15,13 +15,16 @@ struct DecodeArgs : AttentionArgs {
   float2* partial_ml = nullptr;  // [the same][rows]: largest score, sum of exp2(score - largest)
 };
 
-// Tiles [first, last) that a decoding sequence reads; none for other sequences and for padding.
+// Tiles [first, last) of a context that a decoding sequence reads. Other sequences and padding have a context
+// of 0 here, and no tiles.
 struct TileRange {
   int32_t first = 0, last = 0;
 };
-__device__ __forceinline__ TileRange decode_tiles(const DecodeArgs& a, int32_t seq) {
+__device__ __forceinline__ int32_t decode_context(const DecodeArgs& a, int32_t seq) {
   const int32_t context = a.context_lens[seq];
-  if (a.query_start[seq + 1] - a.query_start[seq] != 1 || context <= 0) return {};
+  return a.query_start[seq + 1] - a.query_start[seq] == 1 ? max(context, 0) : 0;
+}
+__device__ __forceinline__ TileRange decode_tiles(const DecodeArgs& a, int32_t context) {
   const int32_t first_key = a.window > 0 ? max(0, context - a.window) : 0;
   return {first_key / kTileKeys, (context + kTileKeys - 1) / kTileKeys};
 }
@@ -49,6 +52,12 @@ struct DecodeSplit {
   __device__ int32_t worker_of(int64_t unit) const {
     return static_cast<int32_t>(((unit + 1) * workers - 1) / total);
   }
+};
+
+// The line as a block sees it, in shared memory: units before each sequence [n_seqs + 1], and its context
+// [n_seqs].
+struct Line {
+  int32_t *prefix, *context;
 };
 
 cudaError_t prepare_decode();

@@ -2,9 +2,7 @@
 #pragma once
 
 #include "backend/cuda/device/bulk_copy.h"
-#include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/attention_decode.cuh"
-#include "backend/cuda/kernels/attention_decode_tile.cuh"
 
 namespace octet::cuda {
 
@@ -18,25 +16,25 @@ struct Segment {
 // Walks the segments of one worker's piece.
 struct Walk {
   const DecodeArgs& a;
-  const int32_t* prefix;  // [n_seqs + 1] units before each sequence
+  const Line& line;
   int64_t end;
 
   __device__ Segment at(int64_t unit, int32_t seq) const {
     if (unit >= end) return {};
-    while (prefix[seq + 1] <= unit) ++seq;
-    const TileRange tiles = decode_tiles(a, seq);
-    const int32_t n = tiles.last - tiles.first, in_seq = static_cast<int32_t>(unit - prefix[seq]);
+    while (line.prefix[seq + 1] <= unit) ++seq;
+    const int32_t context = line.context[seq];
+    const TileRange tiles = decode_tiles(a, context);
+    const int32_t n = tiles.last - tiles.first, in_seq = static_cast<int32_t>(unit - line.prefix[seq]);
     const int32_t vhead = in_seq / n, skipped = in_seq % n;
     const int64_t left = end - unit;
     const int32_t count = left < n - skipped ? static_cast<int32_t>(left) : n - skipped;
-    return {seq,         vhead, tiles.first + skipped, tiles.first + skipped + count, a.context_lens[seq],
-            unit + count};
+    return {seq, vhead, tiles.first + skipped, tiles.first + skipped + count, context, unit + count};
   }
   __device__ Segment first(int64_t begin) const {
     int32_t low = 0, high = a.n_seqs;  // the last sequence that begins at `begin` or before
     while (high - low > 1) {
       const int32_t middle = (low + high) / 2;
-      if (prefix[middle] <= begin)
+      if (line.prefix[middle] <= begin)
         low = middle;
       else
         high = middle;
@@ -46,11 +44,13 @@ struct Walk {
   __device__ Segment after(const Segment& s) const { return at(s.unit_end, s.seq); }
 };
 
-// Units before each sequence, by the whole block: loads side by side, then a scan by one warp.
-__device__ void scan_units(const DecodeArgs& a, int32_t* prefix) {
+// By the whole block: loads side by side, then a scan by one warp. The line is there after the next barrier.
+__device__ void make_line(const DecodeArgs& a, const Line& line) {
+  int32_t* prefix = line.prefix;
   const int32_t n = a.n_seqs, vheads = a.n_kv_heads * a.chunks;
   for (int32_t s = threadIdx.x; s < n; s += blockDim.x) {
-    const TileRange t = decode_tiles(a, s);
+    line.context[s] = decode_context(a, s);
+    const TileRange t = decode_tiles(a, line.context[s]);
     prefix[s] = (t.last - t.first) * vheads;
   }
   __syncthreads();

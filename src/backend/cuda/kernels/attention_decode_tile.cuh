@@ -25,9 +25,9 @@ struct DecodeShared {
   static constexpr int kStageBytes = kQuery + kRowsPerTile * kQueryStride;
   static constexpr int kMergeStride = kDim + 4;                              // floats
   static constexpr int kMergeBytes = kRowsPerTile * (kMergeStride + 2) * 4;  // a warp's
-  static constexpr int kPrefixBytes = (kMaxDecodeSeqs + 4) * 4;
+  static constexpr int kLineBytes = 2 * (kMaxDecodeSeqs + 4) * 4;
   static constexpr int kWarps =
-      std::min(kMostDecodeWarps, (kDecodeSharedBytes - kPrefixBytes - 128) / (kStageBytes + kMergeBytes));
+      std::min(kMostDecodeWarps, (kDecodeSharedBytes - kLineBytes - 128) / (kStageBytes + kMergeBytes));
   static_assert(kWarps >= 4);
 
   uint8_t* base;
@@ -38,11 +38,12 @@ struct DecodeShared {
   __device__ float2* merge_ml(int warp) const {
     return reinterpret_cast<float2*>(merge(kWarps)) + warp * kRowsPerTile;
   }
-  __device__ int32_t* prefix() const {
-    return reinterpret_cast<int32_t*>(base + kWarps * (kStageBytes + kMergeBytes));
+  __device__ Line line() const {
+    auto* words = reinterpret_cast<int32_t*>(base + kWarps * (kStageBytes + kMergeBytes));
+    return {words, words + kMaxDecodeSeqs + 4};
   }
   __device__ uint32_t full(int warp) const {
-    return shared_address(base + kWarps * (kStageBytes + kMergeBytes) + kPrefixBytes) + 8 * warp;
+    return shared_address(base + kWarps * (kStageBytes + kMergeBytes) + kLineBytes) + 8 * warp;
   }
 };
 

@@ -97,6 +97,7 @@ struct TileFeed {
   int32_t n_queries;
   // Of the tile; pages: of the 32 page positions from tile `base` on, one a lane.
   int32_t tile, base, pages;
+  uint64_t once;  // the cache's policy in L2: no one else reads a tile, unless heads are in chunks
 
   // The warp's first tile is the `offset`-th from `begin` on.
   __device__ TileFeed(const DecodeArgs& args, const Walk& all, uint32_t to, uint32_t barrier, int64_t begin,
@@ -123,6 +124,7 @@ struct TileFeed {
       to_offset = S::kScales + (part - 2) * kTileKeys * 4;
     }
     to_offset += (index << page_bits) * key_bytes;
+    once = a.chunks == 1 ? evict_first_policy() : evict_normal_policy();
     s = walk.first(begin);
     go_to(s.first + offset, true);
   }
@@ -181,7 +183,7 @@ struct TileFeed {
     const int32_t keys = min(a.layout.page_size, n_keys - (index << page_bits));
     if (copies && keys > 0) {
       bulk_copy(stage + to_offset, head + page * a.layout.page_bytes,
-                ((keys + together) & ~together) * key_bytes, full);
+                ((keys + together) & ~together) * key_bytes, full, once);
     }
   }
   __device__ __forceinline__ void copy_queries() const {

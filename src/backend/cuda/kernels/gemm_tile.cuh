@@ -66,23 +66,26 @@ template <class Shape, int kColumns, int kAcross>
 __device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, uint32_t rank) {
   const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
   const uint32_t down = rank % 2, across = rank / 2;
-  const uint64_t policy = evict_normal_policy();
+  // Tokens are read by every column of tiles and stay in L2; weights that one pair of token tiles reads leave
+  // it.
+  const uint64_t again = evict_last_policy(),
+                 once = a.pairs == 1 ? evict_first_policy() : evict_normal_policy();
   const int32_t tiles = a.pairs * a.columns;
   const auto weights = [&](const TilePlace& place, int32_t block, int32_t stage) {
     constexpr int32_t kHalf = kColumns / 2;
     barrier_arrive_expect(full + 8 * stage, Shape::kStageBytes);
     load_box_multicast(shared + stage * Shape::kStageBytes + Shape::kTokenBytes + down * kHalf * 128,
                        &a.weights, block * 128, (place.column * kAcross + across) * kColumns + down * kHalf,
-                       full + 8 * stage, static_cast<uint16_t>(3 << 2 * across), policy);
+                       full + 8 * stage, static_cast<uint16_t>(3 << 2 * across), once);
   };
   const auto tokens = [&](const TilePlace& place, int32_t block, int32_t stage) {
     const uint32_t to = shared + stage * Shape::kStageBytes;
     const int32_t row = (place.pair * 2 + down) * 128;
     if constexpr (kAcross == 1) {
-      load_box(to, &a.tokens, block * 128, row, full + 8 * stage, policy);
+      load_box(to, &a.tokens, block * 128, row, full + 8 * stage, again);
     } else {
       load_box_multicast(to + across * 64 * 128, &a.tokens, block * 128, row + across * 64, full + 8 * stage,
-                         static_cast<uint16_t>(5 << down), policy);
+                         static_cast<uint16_t>(5 << down), again);
     }
   };
   // The first stages' weights come before the kernel before this one has ended.

@@ -55,7 +55,17 @@ inline void barrier_wait(uint32_t barrier, uint32_t phase) {
   while (emulation::memory_barrier(barrier).phase == phase) emulation::yield();
 }
 
-inline void bulk_copy(uint32_t shared, const void* global, uint32_t bytes, uint32_t barrier) {
+inline uint64_t evict_first_policy() {
+  return 0;
+}
+inline uint64_t evict_last_policy() {
+  return 0;
+}
+inline uint64_t evict_normal_policy() {
+  return 0;
+}
+inline void bulk_copy(uint32_t shared, const void* global, uint32_t bytes, uint32_t barrier,
+                      uint64_t /*policy*/ = 0) {
   if (bytes == 0 || bytes % 16 != 0 || shared % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0)
     emulation::fail("a bulk copy of a size or from an address that is no multiple of 16");
   emulation::later([=] {

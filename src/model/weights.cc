@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <tuple>
@@ -128,9 +129,9 @@ HostLinear stack(std::vector<HostLinear> parts) {
 }
 
 // A matrix of the checkpoint as it is: where its values lie in the file, or a copy where they do not lie
-// there in order.
+// there in order. The threads that fill a copy are the first to touch it.
 struct Values {
-  std::vector<uint8_t> copy;
+  std::unique_ptr<uint8_t[]> copy;
   ValueRows rows;
 };
 Result<Values> read_values_raw(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
@@ -138,11 +139,11 @@ Result<Values> read_values_raw(const Checkpoint& checkpoint, const CheckpointTen
   values.rows = {tensor.data.data(), tensor.type, tensor.rows()};
   if (!tensor.data.empty() && tensor.rope_heads == 0) return values;
   const size_t row_bytes = dtype_bytes(tensor.type, static_cast<size_t>(tensor.cols()));
-  values.copy.resize(static_cast<size_t>(tensor.rows()) * row_bytes);
-  values.rows.data = values.copy.data();
+  values.copy = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(tensor.rows()) * row_bytes);
+  values.rows.data = values.copy.get();
   OCTET_RETURN_IF_ERROR(for_row_pieces(tensor.rows(), tensor.cols(), [&](int64_t row, int64_t rows, int) {
     return checkpoint.read_rows_raw(tensor, row, row + rows,
-                                    values.copy.data() + static_cast<size_t>(row) * row_bytes);
+                                    values.copy.get() + static_cast<size_t>(row) * row_bytes);
   }));
   return values;
 }

@@ -31,8 +31,7 @@ __device__ void copy_tile(const PrefillArgs& a, const TileCursor& cursor, bool v
   __syncwarp();
   if (rows > 0) {
     const uint8_t* from = head + (value ? a.layout.v_offset : 0) + panel * page_size * 128;
-    bulk_copy(shared_address(to) + panel * S::kPanel + index * page_size * 128, from, rows * 128, barrier,
-              evict_last_policy());
+    bulk_copy(shared_address(to) + panel * S::kPanel + index * page_size * 128, from, rows * 128, barrier);
   }
 }
 

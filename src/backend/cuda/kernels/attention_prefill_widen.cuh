@@ -30,7 +30,7 @@ __device__ __forceinline__ void land_codes(const PrefillArgs& a, const TileCurso
   if (lane >= 2) return;
   bulk_copy(shared_address(tile + S::kLanding + row * 128),
             head + (kValue ? a.layout.v_offset : 0) + page_row * (S::kBlockCodes / 16), S::kBlockCodes,
-            landed, evict_last_policy());
+            landed);
   if (with_scales) {
     const uint8_t* from = head + a.layout.scale_offset + page_row * 4;
     const uint32_t to = shared_address(scales + row * 2);

@@ -53,7 +53,7 @@ __device__ void stream_load(const StreamArgs& a, uint32_t ring, uint32_t full, u
     barrier_arrive_expect(full + 8 * stage, Tile::kStageBytes);
     for (int p = 0; p < Tile::kPanels; ++p)
       load_box(to + p * Tile::kWeights, &a.weights, ((first + i) * Tile::kPanels + p) * 128, row,
-               full + 8 * stage, a.token_tiles > 1 ? evict_normal_policy() : once);
+               full + 8 * stage, once);
   };
   const auto tokens = [&](int32_t i, int32_t stage) {
     const uint32_t to = ring + stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeights;

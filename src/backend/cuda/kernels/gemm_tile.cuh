@@ -26,6 +26,7 @@
 namespace octet::cuda {
 
 inline constexpr int kTileThreads = 384;
+inline constexpr int64_t kKeptTokenBytes = 16 << 20;  // of about 50 MB of L2
 
 // The order of tiles: down eight pairs of token tiles before the next columns, so that what many read at a
 // time stays in L2.
@@ -66,9 +67,10 @@ template <class Shape, int kColumns, int kAcross>
 __device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, uint32_t rank) {
   const uint32_t full = shared + Shape::kBarriers, empty = full + 8 * Shape::kStages;
   const uint32_t down = rank % 2, across = rank / 2;
-  // Tokens are read by every column of tiles and stay in L2; weights that one pair of token tiles reads leave
-  // it.
-  const uint64_t again = evict_last_policy(),
+  // Every column of tiles reads the tokens, which stay in L2 where they leave room; weights that one pair of
+  // token tiles reads leave it.
+  const bool few = int64_t{a.pairs} * 256 * a.blocks * 128 <= kKeptTokenBytes;
+  const uint64_t again = few ? evict_last_policy() : evict_normal_policy(),
                  once = a.pairs == 1 ? evict_first_policy() : evict_normal_policy();
   const int32_t tiles = a.pairs * a.columns;
   const auto weights = [&](const TilePlace& place, int32_t block, int32_t stage) {

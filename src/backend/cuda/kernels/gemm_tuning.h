@@ -12,7 +12,7 @@
 
 namespace octet::cuda {
 
-inline constexpr int kGemmPlansVersion = 3;  // changes with the kernels: plans of other versions are refused
+inline constexpr int kGemmPlansVersion = 4;  // changes with the kernels: plans of other versions are refused
 
 // A linear layer's shape, as the tuner sees it.
 struct GemmShape {

@@ -111,7 +111,7 @@ TEST_F(GemmPlannerTest, ADeviceThatCannotTimeIsAWarning) {
 TEST(GemmPlanFile, LiesInTheUsersCacheUnderTheDevicesName) {
   const std::string file = default_gemm_plan_file("NVIDIA H100 80GB HBM3", true);
   if (file.empty()) GTEST_SKIP() << "there is no home";
-  EXPECT_TRUE(file.ends_with("/octet/gemm-plans-3-NVIDIA-H100-80GB-HBM3-batch-invariant.txt")) << file;
+  EXPECT_TRUE(file.ends_with("/octet/gemm-plans-4-NVIDIA-H100-80GB-HBM3-batch-invariant.txt")) << file;
   EXPECT_NE(file, default_gemm_plan_file("NVIDIA H100 80GB HBM3", false));
 }
 

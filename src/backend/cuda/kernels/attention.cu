@@ -11,8 +11,8 @@ namespace {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-// Tiles a block of the decode kernel should have before another is put to work: fewer leave too many pieces to
-// combine.
+// Tiles a block of the decode kernel should have before another is put to work: fewer leave too many pieces
+// to combine.
 constexpr int32_t kMinDecodeTiles = 4;
 
 int32_t multiprocessors() {
@@ -29,7 +29,8 @@ int32_t padded(int32_t head_dim) {
 // Pieces of decode results: at most one more a worker than there are (sequence, virtual head) pairs.
 int64_t decode_pieces(const AttentionSpec& spec, int64_t n_seqs) {
   const int32_t group = spec.n_heads / spec.n_kv_heads;
-  return int64_t{kMostDecodeWarps} * multiprocessors() + n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
+  return int64_t{kMostDecodeWarps} * multiprocessors() +
+         n_seqs * spec.n_kv_heads * ((group + kRowsPerTile - 1) / kRowsPerTile);
 }
 int64_t decode_rows(const AttentionSpec& spec) {
   return std::min(spec.n_heads / spec.n_kv_heads, kRowsPerTile);

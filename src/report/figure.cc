@@ -9,7 +9,20 @@ namespace {
 
 constexpr double kGroupGap = 0.6;      // beyond the distance of two places
 constexpr size_t kLettersBeside = 48;  // of all places together, on a narrow page
+constexpr double kBetweenNames = 6;    // pixels
 constexpr double kPlaceWidth = 0.8;    // of a place's distance to the next, taken by its bars
+
+size_t letters_of(const Figure& figure) {
+  size_t letters = 0;
+  for (const auto& place : figure.places) letters += place.size() + 1;
+  return letters;
+}
+
+size_t longest_of(const Figure& figure) {
+  size_t longest = 0;
+  for (const auto& place : figure.places) longest = std::max(longest, place.size());
+  return longest;
+}
 
 }  // namespace
 
@@ -61,10 +74,26 @@ std::vector<BarBox> bar_boxes(const Figure& figure) {
   return boxes;
 }
 
+bool wide(const Figure& figure) {
+  return !figure.groups.empty() && (letters_of(figure) > kLettersBeside || in_two_lines(figure));
+}
+
 bool slanted(const Figure& figure) {
-  size_t letters = 0;
-  for (const auto& place : figure.places) letters += place.size() + 1;
-  return letters > kLettersBeside;
+  if (letters_of(figure) <= kLettersBeside || figure.groups.empty())
+    return letters_of(figure) > kLettersBeside;
+  const double room = kPlotWidth / (place_centers(figure).back() + 1);  // of a place
+  return kLetterWidth * static_cast<double>(longest_of(figure)) + kBetweenNames > room;
+}
+
+double group_label_offset(const Figure& figure) {
+  return slanted(figure) ? 36 + 0.77 * kLetterWidth * static_cast<double>(longest_of(figure)) : 35;
+}
+
+bool in_two_lines(const Figure& figure) {
+  const auto labels = group_labels(figure);
+  return std::ranges::any_of(labels, [&](const GroupLabel& label) {
+    return kLetterWidth * static_cast<double>((label.name.size() + 2) * labels.size()) > kPlotWidth;
+  });
 }
 
 std::vector<double> round_ticks(double low, double high, int target) {

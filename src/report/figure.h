@@ -51,8 +51,17 @@ struct GroupLabel {
 };
 std::vector<GroupLabel> group_labels(const Figure& figure);
 
+// Pixels of the bars side by side in a file or a wide page, and of a letter, about.
+inline constexpr double kPlotWidth = 796, kLetterWidth = 7.2;
+
+// Whether the names below groups of bars need the whole width: a narrow page scrolls sideways.
+bool wide(const Figure& figure);
 // Whether the names below the bars are too long to stand beside one another.
 bool slanted(const Figure& figure);
+// Pixels below the bars to where the names of groups stand, which is below those of places.
+double group_label_offset(const Figure& figure);
+// Names of groups that do not fit beside one another take two lines, "int8" and "+ KV int8".
+bool in_two_lines(const Figure& figure);
 
 // Round numbers that cover a range, `target` or so of them.
 std::vector<double> round_ticks(double low, double high, int target);

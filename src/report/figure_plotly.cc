@@ -12,6 +12,8 @@ using nlohmann::ordered_json;
 constexpr int kHeight = 430;
 constexpr size_t kBarsOfAPhone = 24;  // more bars than these get a page that scrolls sideways
 constexpr int kPixelsOfABar = 14;
+constexpr int kWideFigure = 940;    // with kPlotWidth for the bars
+constexpr double kNameHeight = 11;  // of a letter, above the line it stands on
 
 void add_bars(const Figure& figure, ordered_json& traces) {
   const auto boxes = bar_boxes(figure);
@@ -69,25 +71,30 @@ ordered_json bar_layout(const Figure& figure) {
   const bool grouped = !figure.groups.empty();
   const auto centers = place_centers(figure);
   ordered_json annotations = ordered_json::array();
+  const double below = group_label_offset(figure) - kNameHeight;
   for (const GroupLabel& label : group_labels(figure)) {
+    std::string name = escape_html(label.name);
+    if (const size_t plus = name.find(" + "); in_two_lines(figure) && plus != std::string::npos)
+      name.replace(plus, 1, "<br>");
     annotations.push_back({{"x", label.center},
                            {"y", 0},
                            {"yref", "paper"},
-                           {"yshift", -24},
+                           {"yshift", -below},
                            {"yanchor", "top"},
                            {"showarrow", false},
-                           {"text", "<b>" + escape_html(label.name) + "</b>"}});
+                           {"text", "<b>" + name + "</b>"}});
   }
-  return {{"barmode", "overlay"},
-          {"annotations", annotations},
-          {"xaxis",
-           {{"title", {{"text", figure.x_title}, {"standoff", grouped ? 28 : 8}}},
-            {"tickvals", centers},
-            {"ticktext", figure.places},
-            {"tickangle", slanted(figure) ? -50 : 0},
-            {"zeroline", false},
-            {"showgrid", false}}},
-          {"yaxis", {{"title", {{"text", figure.y_title}}}}}};
+  return {
+      {"barmode", "overlay"},
+      {"annotations", annotations},
+      {"xaxis",
+       {{"title", {{"text", figure.x_title}, {"standoff", grouped ? (in_two_lines(figure) ? 46 : 28) : 8}}},
+        {"tickvals", centers},
+        {"ticktext", figure.places},
+        {"tickangle", slanted(figure) ? -50 : 0},
+        {"zeroline", false},
+        {"showgrid", false}}},
+      {"yaxis", {{"title", {{"text", figure.y_title}}}}}};
 }
 
 void add_points(const Figure& figure, ordered_json& traces) {
@@ -139,6 +146,7 @@ ReportChart to_chart(const Figure& figure) {
     const size_t bars = figure.places.size() * side_by_side;
     if (bars > kBarsOfAPhone)
       chart.min_width = static_cast<int>(std::min<size_t>(bars * kPixelsOfABar, 1000));
+    if (wide(figure)) chart.min_width = kWideFigure;
   }
   chart.layout["modebar"] = {{"orientation", "v"}};  // beside the picture: the legend is above
   chart.layout["margin"] = {{"r", 40}};

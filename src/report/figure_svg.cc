@@ -9,10 +9,10 @@
 namespace octet {
 namespace {
 
-constexpr double kWidth = 900, kPlotHeight = 340;
 constexpr double kLeft = 76, kRight = 28, kTop = 34, kBottom = 66;
+constexpr double kWidth = kLeft + kPlotWidth + kRight, kPlotHeight = 340;
 constexpr double kSlantedBottom = 150;  // room for names that do not fit beside one another
-constexpr double kLegendRow = 20, kLine = 16, kCharacter = 7.2;  // pixels, about, of a letter of this size
+constexpr double kLegendRow = 20, kLine = 16;
 
 constexpr const char* kStyle =
     "<style>text{font:13px system-ui,sans-serif;fill:#1b1f24}.b{font-weight:600}.paper{fill:#fff}"
@@ -24,15 +24,6 @@ std::string text_at(double x, double y, const std::string& text, const char* anc
                     const std::string& attributes = "") {
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor,
                      attributes, escape_html(text));
-}
-
-// Names of groups that do not fit beside one another take two lines, "int8" and "+ KV int8".
-bool in_two_lines(const Figure& figure) {
-  const auto labels = group_labels(figure);
-  return std::ranges::any_of(labels, [&](const GroupLabel& label) {
-    return kCharacter * static_cast<double>(label.name.size() + 2) * static_cast<double>(labels.size()) >
-           kWidth - kLeft - kRight;
-  });
 }
 
 double bottom(const Figure& figure) {
@@ -83,7 +74,7 @@ double append_legend(const Figure& figure, std::string& svg) {
   double x = kLeft, y = kTop;
   for (size_t i = 0; i < figure.series.size(); ++i) {
     const FigureSeries& s = figure.series[i];
-    const double width = 34 + kCharacter * static_cast<double>(s.name.size());
+    const double width = 34 + kLetterWidth * static_cast<double>(s.name.size());
     if (x > kLeft && x + width > kWidth - kRight) {
       x = kLeft;
       y += kLegendRow;
@@ -118,9 +109,7 @@ void append_places(const Figure& figure, const Scale& scale, std::string& svg) {
                          fmt::format(" transform=\"rotate(-50 {:.1f} {:.1f})\"", x + 4, base + 14))
                : text_at(x, base + 17, figure.places[i], "middle");
   }
-  size_t longest = 0;
-  for (const std::string& place : figure.places) longest = std::max(longest, place.size());
-  const double y = base + (slanted(figure) ? 36 + 0.77 * kCharacter * static_cast<double>(longest) : 35);
+  const double y = base + group_label_offset(figure);
   for (const GroupLabel& label : group_labels(figure)) {
     const size_t plus = in_two_lines(figure) ? label.name.find(" + ") : std::string::npos;
     const double x = scale.x(label.center);

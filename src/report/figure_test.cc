@@ -90,6 +90,36 @@ TEST(Figure, LongNamesOfGroupsTakeTwoLines) {
   EXPECT_NE(svg.find(">int8-minmax<"), std::string::npos);
   EXPECT_EQ(count(svg, ">+ KV int8<"), 1u);
   EXPECT_EQ(count(svg, ">+ KV fp8<"), 1u);
+  const std::string page = to_chart(f).layout["annotations"].dump();
+  EXPECT_NE(page.find("<b>int8-minmax<br>+ KV int8</b>"), std::string::npos) << page;
+}
+
+// Upright where they fit, else above the names of groups; in a page that is as wide as that needs.
+TEST(Figure, NamesBelowGroupsDoNotOverlap) {
+  const auto figure = [](const std::vector<const char*>& places) {
+    Figure f;
+    f.kind = Figure::Kind::kStackedBars;
+    f.series = {{"all", "#111111", false, {}, {}, {}}};
+    for (const char* group : {"a", "b", "c", "d", "e"}) {
+      for (const char* place : places) {
+        f.places.emplace_back(place);
+        f.groups.emplace_back(group);
+        f.series[0].values.emplace_back(1.0);
+      }
+    }
+    return f;
+  };
+  const ReportChart few = to_chart(figure({"1", "16"}));
+  EXPECT_EQ(few.min_width, 0);
+  EXPECT_EQ(few.layout["xaxis"]["tickangle"], 0);
+  const ReportChart fit = to_chart(figure({"128", "1024", "2048", "8192"}));
+  EXPECT_GE(fit.min_width, kPlotWidth);
+  EXPECT_EQ(fit.layout["xaxis"]["tickangle"], 0);
+  const Figure many = figure({"128", "256", "512", "1024", "2048", "4096", "8192"});
+  EXPECT_EQ(to_chart(many).layout["xaxis"]["tickangle"], -50);
+  EXPECT_GT(group_label_offset(many), 50);
+  const double below = -to_chart(many).layout["annotations"][0]["yshift"].get<double>();
+  EXPECT_GT(below, -few.layout["annotations"][0]["yshift"].get<double>() + 15);
 }
 
 TEST(Figure, PointsAreJoinedByTheFront) {

@@ -110,17 +110,22 @@ TEST_F(ProfiledModel, TheTraceIsWhatViewersTake) {
   ASSERT_TRUE(trace.at("traceEvents").is_array());
   std::map<std::pair<int, int>, double> ends;  // by process and track
   std::map<std::pair<int, int>, std::string> tracks;
+  EXPECT_TRUE(trace.at("displayTimeUnit") == "ns" || trace["displayTimeUnit"] == "ms");
+  std::set<int> processes;  // that have a name
   size_t spans = 0;
   for (const auto& e : trace["traceEvents"]) {
     ASSERT_TRUE(e.at("name").is_string() && e.at("pid").is_number() && e.at("tid").is_number());
     const std::pair<int, int> track{e["pid"], e["tid"]};
     if (e.at("ph") == "M") {
+      ASSERT_TRUE(e.at("args").at("name").is_string());
+      if (e["name"] == "process_name") processes.insert(track.first);
       if (e["name"] == "thread_name") tracks[track] = e.at("args").at("name");
       continue;
     }
     ASSERT_EQ(e["ph"], "X");
     ++spans;
     EXPECT_TRUE(tracks.contains(track)) << "a track without a name";
+    EXPECT_TRUE(processes.contains(track.first)) << "a process without a name";
     EXPECT_GE(e.at("dur").get<double>(), 0);
     EXPECT_GE(e.at("ts").get<double>(), ends[track] - 1e-3) << "spans of a track overlap";
     ends[track] = e["ts"].get<double>() + e["dur"].get<double>();

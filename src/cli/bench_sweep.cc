@@ -21,6 +21,8 @@
 namespace octet {
 namespace {
 
+constexpr std::string_view kRowBegins = R"({"kind":"sweep",)";
+
 struct Args {
   ModelArgs model;
   SweepOptions sweep;
@@ -54,7 +56,10 @@ Result<std::vector<nlohmann::ordered_json>> read_rows(const std::string& path) {
     ++number;
     auto row = nlohmann::ordered_json::parse(line, nullptr, false);
     const bool usable = row.is_object() && row.contains("output_tok_s") && row.contains("cell");
-    if (!usable && file.peek() == EOF) break;  // the last one was cut short: it is measured again
+    // A last one that was cut short is measured again; what no sweep began to write is somebody's file.
+    if (row.is_discarded() && file.peek() == EOF &&
+        (line.starts_with(kRowBegins) || kRowBegins.starts_with(line)))
+      break;
     if (!usable) {
       return corrupt(path + ": line " + std::to_string(number) +
                      " is no row of a sweep; give another file to --output, or remove this one");

@@ -68,7 +68,7 @@ Status add_lines(const std::string& file, const std::string& text, Results& resu
       return corrupt(
           where + ": broken line; remove it, and octet bench sweep with the same --output measures it again");
     if (!row.is_object() || !row.contains("output_tok_s"))
-      return unsupported(where + ": no row of octet bench sweep");
+      return unsupported(where + ": no row of octet bench sweep, or of another version's; measure it again");
     add_origin(row, file, results);
     OCTET_RETURN_IF_ERROR(add_speed(row, where, results));
   }

@@ -163,8 +163,9 @@ def test_bench_sweep_goes_on_where_it_stopped(octet, model, tmp_path):
     assert again[:3] == first[:3] and len(again) == 8
     assert {json.loads(row)["cell"] for row in again} == {json.loads(row)["cell"] for row in first}
     assert "int9" in octet(*sweep, "--schemes", "int9", code=2).stderr.splitlines()[-1] and rows.read_text().splitlines() == again
-    rows.write_text("not a row\n" + first[0] + "\n")
-    assert "line 1" in error_line(octet(*sweep, code=1))
+    for others in ("not a row\n" + first[0] + "\n", "not a row\n", '{"kind": "profile"}'):  # kept as it is
+        rows.write_text(others)
+        assert "line 1" in error_line(octet(*sweep, code=1)) and rows.read_text() == others
 
 
 @pytest.mark.parametrize("args, code, expected", [

@@ -1,6 +1,7 @@
 #include "cli/advise_quality.h"
 
 #include <algorithm>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -35,13 +36,13 @@ Result<QualityText> quality_text(const AdviseArgs& args, const Session& baseline
     return text;
   }
   CalibrationTextOptions own;
-  own.samples = args.windows;
+  own.samples = std::max(args.windows, 2);  // text to calibrate on has no less
   own.sequence_length = text.window.window;
   own.seed = args.model.seed + 1;  // not the text that schemes are calibrated on
   log_info("quality: on text that the model writes itself (--data FILE takes yours)");
   OCTET_ASSIGN_OR_RETURN(auto ops, make_ops(args.model));
   OCTET_ASSIGN_OR_RETURN(const auto sequences, write_own_text(baseline.checkpoint, std::move(ops), own));
-  for (const auto& sequence : sequences) {
+  for (const auto& sequence : std::span(sequences).first(static_cast<size_t>(args.windows))) {
     text.tokens.insert(text.tokens.end(), sequence.begin(), sequence.end());
   }
   text.label = fmt::format("text that the model wrote itself, {} tokens", text.tokens.size());

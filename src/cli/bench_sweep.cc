@@ -1,5 +1,6 @@
 // `octet bench sweep`: one process a scheme, so that nothing that one of them leaves behind touches the next.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -7,6 +8,7 @@
 #include <random>
 
 #include <fmt/ranges.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,11 +125,14 @@ std::string read_all(int from) {
 Status measure_apart(const Args& args, const Variant& variant, int32_t repeat,
                      const std::set<std::string>& done) {
   std::fflush(nullptr);
+  const pid_t parent = ::getpid();
   int ends[2];
   const pid_t child = ::pipe(ends) == 0 ? fork() : -1;
   if (child < 0) return resource_exhausted("cannot start another process for the next scheme");
   if (child == 0) {
     ::close(ends[0]);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // whoever ends the sweep ends this process too
+    if (::getppid() != parent) _exit(1);
     const Status status = measure(args, variant, repeat, done);
     const std::string error = status.ok() ? "" : status.message();
     const bool told = ::write(ends[1], error.data(), error.size()) == static_cast<ssize_t>(error.size());

@@ -29,7 +29,8 @@ load served-128-128-64 128 128 64 256
 load served-128-128-256 128 128 256 1536
 load served-2048-128-32 2048 128 32 192
 load served-2048-128-256 2048 128 256 512
-kill $server && wait $server || true
+kill "$server"
+wait "$server" || true
 offline() { # NAME INPUT OUTPUT BATCH REQUESTS
   "$bin/octet" bench throughput "${model[@]}" --max-batch "$4" --input-len "$2" --output-len "$3" --requests "$5" --output "$out/$1.json" >"$out/$1.txt" 2>"$out/$1.log" ||
     tail -n 3 "$out/$1.log" >&2

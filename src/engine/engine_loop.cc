@@ -150,7 +150,11 @@ bool EngineLoop::take_commands() {
   {
     std::unique_lock lock(mutex_);
     const bool idle = open_.empty() && n_completed_ == n_launched_;
-    if (idle) wake_.wait(lock, [this] { return stop_ || end_all_ || !queue_.empty(); });
+    if (idle) {
+      wake_.wait(lock, [this] { return stop_ || end_all_ || !queue_.empty(); });
+    } else if (n_launched_ != n_completed_) {
+      wake_.wait_until(lock, plan_at_, [this] { return stop_ || end_all_; });
+    }
     std::swap(commands_, queue_);
     end = std::exchange(end_all_, false);
     go_on = !stop_;
@@ -189,6 +193,7 @@ void EngineLoop::launch(const StepPlan& plan, Clock::time_point started) {
   builder_.build(plan);
   Launched& step = launched_[n_launched_++ % 2];
   step.n_rows = plan.n_rows;
+  step.decodes = plan.n_rows == plan.n_tokens;
   step.started = started;
   executor_->launch(builder_.batch(), builder_.sampling(), std::span(step.sampled).first(step.n_rows));
 }
@@ -198,11 +203,26 @@ void EngineLoop::complete() {
   if (const Status status = executor_->wait(); !status.ok()) return fail(status);
   const auto results = scheduler_.commit(std::span(step.sampled).first(step.n_rows));
   const auto now = Clock::now();
-  metrics_.committed(results, std::max(step.started, last_completed_), now);
+  const auto began = std::max(step.started, last_completed_);
+  metrics_.committed(results, began, now);
   last_completed_ = now;
+  plan_at_ = when_to_plan(step, began, now);
   publish_gauges();
   for (const StepResult& result : results) emit(result);
   step.ended.clear();
+}
+
+// Where a new request would be admitted, the step behind can wait until most of this one is over: what comes
+// meanwhile begins one step sooner. Decodes take as long as those before them; what is left of the time is
+// for the host, and for decodes that take less.
+Clock::time_point EngineLoop::when_to_plan(const Launched& completed, Clock::time_point began,
+                                           Clock::time_point now) const {
+  if (n_launched_ == n_completed_) return now;
+  const bool has_room =
+      scheduler_.n_waiting() == 0 && std::ssize(scheduler_.running()) < scheduler_.limits().max_batch;
+  const Launched& running = launched_[n_completed_ % 2];
+  const bool alike = running.decodes && completed.decodes && 10 * running.n_rows >= 9 * completed.n_rows;
+  return has_room && alike ? now + (now - began) * 7 / 10 : now;
 }
 
 void EngineLoop::fail(const Status& error) {

@@ -69,12 +69,17 @@ class EngineLoop final : public Engine {
   struct Launched {
     std::vector<SampledToken> sampled;  // [max_rows]
     int32_t n_rows = 0;
+    bool decodes = false;  // a token of each sequence and no prompts
     Clock::time_point started{};
     std::vector<std::unique_ptr<RequestGroup>> ended;  // requests that this step, the newest, still names
   };
   Launched launched_[2];
   uint32_t n_launched_ = 0, n_completed_ = 0;
   Clock::time_point last_completed_{};
+  Clock::time_point when_to_plan(const Launched& completed, Clock::time_point began,
+                                 Clock::time_point now) const;
+  // When the step behind the one that runs is planned. Requests that come before are in it.
+  Clock::time_point plan_at_{};
   std::unordered_map<RequestId, std::unique_ptr<RequestGroup>> open_;
   std::vector<Command> commands_;  // taken from the queue, being applied
   OutputEvent event_;              // the one that carries a token, used again and again

@@ -67,6 +67,7 @@ class FakeExecutor final : public Executor {
     }
     last_sampled_ = step.tokens;
     ++n_steps;
+    if (at_launch) at_launch();
   }
 
   Status wait() override {
@@ -79,6 +80,7 @@ class FakeExecutor final : public Executor {
     return fails && fails() ? internal_error("out of order") : Status();
   }
 
+  std::function<void()> at_launch;      // the device got a step
   std::function<void()> during_step;    // the step takes as long as this does
   std::function<bool()> fails;          // the device, from a wait() on
   std::function<bool(int32_t)> breaks;  // true for tokens that come out of broken logits

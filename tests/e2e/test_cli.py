@@ -210,12 +210,15 @@ def test_profile_writes_what_it_measured(octet, model, tmp_path):
     (["--prefill", "9000"], "--prefill 9000"),
     (["--repeats", "0"], "--repeats"),
     (["--schemes", "int9"], "int9"),
-    (["--kv-memory", "1MiB", "--contexts", "8"], "--kv-memory"),
     (["--output", "no/such/folder/p.json"], "no/such/folder/p.json: cannot create"),
     (["--trace", "/tmp"], "/tmp: cannot create the file: Is a directory"),
 ])
 def test_profile_options_that_make_no_sense(octet, model, args, expected):
     assert expected in error_line(octet("profile", model, *args, code=2))
+
+
+def test_profile_without_room_for_a_step(octet, model):
+    assert "--kv-memory" in error_line(octet("profile", model, "--kv-memory", "1KiB", "--contexts", "8", "--prefill", "8", code=1))
 
 
 def test_bench_startup_names_every_phase(octet, quantized):

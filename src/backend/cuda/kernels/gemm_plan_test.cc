@@ -99,10 +99,10 @@ TEST_F(GemmPlansFile, ComesBackAsWritten) {
 TEST_F(GemmPlansFile, WhatDoesNotFitIsRefusedWithItsLine) {
   GemmPlans plans;
   EXPECT_EQ(plans.load(path_, "some GPU").code(), StatusCode::kNotFound);
-  const std::string head = "octet gemm plans 3\nsome GPU\nfastest\n";
+  const std::string head = "octet gemm plans 4\nsome GPU\nfastest\n";
   for (const auto& [text, line] : {std::pair<std::string, std::string>{"", ":1:"},
-                                   {"octet gemm plans 3\nother GPU\n", ":2:"},
-                                   {"octet gemm plans 3\nsome GPU\nbatch invariant\n", ":3:"},
+                                   {"octet gemm plans 4\nother GPU\n", ":2:"},
+                                   {"octet gemm plans 4\nsome GPU\nbatch invariant\n", ":3:"},
                                    {head + "int8 64 64 8 1.0 stream 64x8 stages 4 split 1\nint8 64", ":5:"},
                                    {head + "int3 64 64 8 1.0 stream 64x8 stages 4 split 1\n", ":4:"},
                                    {head + "int8 64 64 9 1.0 stream 64x8 stages 4 split 1\n", ":4:"},

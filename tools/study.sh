@@ -17,7 +17,7 @@
 #   CALIBRATION  other text for the schemes that are calibrated (by default the model writes it)
 #   MMLU         a folder of MMLU; QUESTIONS of each subject (2)
 #   WINDOWS      of 1,024 tokens of TEXT (4)
-#   REPEATS      of each run of speed and static (1)
+#   REPEATS      of each run of speed and static (cuda 1, cpu 3: others may use the machine)
 #   OCTET_BIN    the program (build/octet)
 # shellcheck disable=SC2317  # parts are called by name
 set -euo pipefail
@@ -38,6 +38,7 @@ case $machine in
     profiled=("${variants[@]}")
     workloads=256/32x2,32/256x2 batches=${BATCHES:-1,4,16}
     static_kv=auto static_workloads=256/32x2,32/256x1 static_batches=${STATIC_BATCHES:-16}
+    repeats=${REPEATS:-3}
     rated=256/32 rate_requests=32 rate_batches=${RATE_BATCHES:-1,4,16}
     steps=${STEPS:-1,4,16 128,512,2048 128,512}
     ;;
@@ -47,6 +48,7 @@ case $machine in
     read -ra profiled <<<"${VARIANTS:-bf16:auto fp8:auto int8-minmax:auto fp8-static:fp8 int8-minmax:int8}"
     workloads=2048/128x2,128/2048x1 batches=${BATCHES:-1,4,16,64,256}
     static_kv=fp8 static_workloads=2048/128x1,128/256x1 static_batches=${STATIC_BATCHES:-64,256}
+    repeats=${REPEATS:-1}
     rated=2048/128 rate_requests=96 rate_batches=${RATE_BATCHES:-16,64}
     steps=${STEPS:-1,16,64,256 128,1024,2048,8192 512,2048,8192}
     ;;
@@ -70,24 +72,30 @@ step() {
   fi
 }
 
-sweep() { # NAME SCHEMES:KV WORKLOADS BATCHES RATE OUTPUT
+sweep() { # NAME SCHEMES:KV WORKLOADS BATCHES RATE OUTPUT REPEATS
   local name=${2/:/-}
   step "$1-${name//,/-}" "$octet" bench sweep --backend "$machine" --random-weights "$shape" --schemes "${2%%:*}" --kv-dtypes "${2#*:}" \
-    --workloads "$3" --max-batches "$4" --rates "$5" --repeats "${REPEATS:-1}" --output "$6"
+    --workloads "$3" --max-batches "$4" --rates "$5" --repeats "$7" --output "$6"
 }
 
+# The schemes over one kind of cache are one sweep, which takes them by turns.
 speed() {
-  for variant in "${variants[@]}"; do sweep speed "$variant" "${WORKLOADS:-$workloads}" "$batches" 0 "$out/speed.jsonl"; done
+  local kv variant schemes
+  for kv in $(printf '%s\n' "${variants[@]#*:}" | sort -u); do
+    schemes=
+    for variant in "${variants[@]}"; do [ "${variant#*:}" != "$kv" ] || schemes+=${schemes:+,}${variant%%:*}; done
+    sweep speed "$schemes:$kv" "${WORKLOADS:-$workloads}" "$batches" 0 "$out/speed.jsonl" "$repeats"
+  done
 }
 
 # Both with the same cache, in one sweep.
-static() { sweep static "fp8,fp8-static:$static_kv" "$static_workloads" "$static_batches" 0 "$out/static.jsonl"; }
+static() { sweep static "fp8,fp8-static:$static_kv" "$static_workloads" "$static_batches" 0 "$out/static.jsonl" "$repeats"; }
 
 # As many requests at each max batch.
 rate() {
   for variant in "${variants[@]}"; do
     for batch in ${rate_batches//,/ }; do
-      sweep "rate-$batch" "$variant" "${rated}x$(((rate_requests + batch - 1) / batch))" "$batch" 4 "$out/rate.jsonl"
+      sweep "rate-$batch" "$variant" "${rated}x$(((rate_requests + batch - 1) / batch))" "$batch" 4 "$out/rate.jsonl" 1
     done
   done
 }

@@ -51,6 +51,12 @@ def test_the_whole_study_and_then_what_is_missing(study, tmp_path):
     assert len(again) == 1 and "--schemes bf16" in again[0]
 
 
+def test_schemes_over_one_kind_of_cache_are_measured_by_turns(study):
+    calls, _ = study("cpu", "speed", VARIANTS="bf16:auto int8-minmax:int8 fp8:auto")
+    assert [call.split("--schemes ")[1].split(" --workloads")[0] for call in calls] == ["bf16,fp8 --kv-dtypes auto", "int8-minmax --kv-dtypes int8"]
+    assert all("--repeats 3" in call for call in calls)
+
+
 def test_every_max_batch_gets_as_many_requests_at_a_rate(study):
     calls, _ = study("cuda", "rate", VARIANTS="fp8:auto", RATE_BATCHES="16,64")
     assert [call.split("--workloads ")[1].split(" --repeats")[0] for call in calls] == [
@@ -69,7 +75,7 @@ def test_the_steps_and_static_scales_of_a_gpu_in_one_call(study):
 
 
 def test_what_fails_is_named_and_the_rest_is_measured(study):
-    calls, errors = study("cpu", "speed", code=1, VARIANTS="bf16:auto fp8:auto", FAIL="bf16")
+    calls, errors = study("cpu", "speed", code=1, VARIANTS="bf16:auto fp8:fp8", FAIL="bf16")
     assert len(calls) == 2 and "speed-bf16-auto failed: octet: error: no" in errors
 
 

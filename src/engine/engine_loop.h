@@ -41,6 +41,14 @@ class EngineLoop final : public Engine {
     int32_t choice = kAllChoices;
   };
 
+  struct Launched {
+    std::vector<SampledToken> sampled;  // [max_rows]
+    int32_t n_rows = 0;
+    bool decodes = false;  // a token of each sequence and no prompts
+    Clock::time_point started{};
+    std::vector<std::unique_ptr<RequestGroup>> ended;  // requests that this step, the newest, still names
+  };
+
   Status check(const Request& request) const;
   void push(Command command);
 
@@ -50,6 +58,8 @@ class EngineLoop final : public Engine {
   void step();
   void launch(const StepPlan& plan, Clock::time_point started);
   void complete();  // the oldest step that was launched
+  Clock::time_point when_to_plan(const Launched& completed, Clock::time_point began,
+                                 Clock::time_point now) const;
   void fail(const Status& error);
   void end_choices(RequestGroup& group, int32_t choice);
   void emit(const StepResult& result);
@@ -66,18 +76,9 @@ class EngineLoop final : public Engine {
   Scheduler scheduler_;
   BatchBuilder builder_;
   const int32_t max_launched_;  // steps that run at a time: 2 on a device that runs ahead
-  struct Launched {
-    std::vector<SampledToken> sampled;  // [max_rows]
-    int32_t n_rows = 0;
-    bool decodes = false;  // a token of each sequence and no prompts
-    Clock::time_point started{};
-    std::vector<std::unique_ptr<RequestGroup>> ended;  // requests that this step, the newest, still names
-  };
   Launched launched_[2];
   uint32_t n_launched_ = 0, n_completed_ = 0;
   Clock::time_point last_completed_{};
-  Clock::time_point when_to_plan(const Launched& completed, Clock::time_point began,
-                                 Clock::time_point now) const;
   // When the step behind the one that runs is planned. Requests that come before are in it.
   Clock::time_point plan_at_{};
   std::unordered_map<RequestId, std::unique_ptr<RequestGroup>> open_;

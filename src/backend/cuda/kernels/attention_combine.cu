@@ -82,8 +82,8 @@ __device__ __forceinline__ float4 combine(const DecodeArgs& a, const Item& item)
 }
 
 // `parts` blocks a token; where a scale needs all of it, they are a cluster. Everything but the pieces
-// themselves is found before the decode kernel has ended. Registers: a block of the decode kernel leaves room
-// for one of these, so that it stands ready.
+// themselves is found before the decode kernel has ended. Registers: beside a block of the decode kernel
+// there is room for one of up to 256 threads, which then stands ready.
 template <int kItems, int kThreads, int kAtOnce>
 __global__ void __launch_bounds__(kThreads, kItems > 4                 ? 1
                                             : kThreads == kMostThreads ? 2

@@ -2,7 +2,7 @@
 //
 // Maths: for each query head, softmax(q . K^T) . V over the sequence's keys, in pieces: each piece gives the
 // largest score m, l = sum exp2(s - m) and O = sum exp2(s - m) v; attention_combine.cu adds pieces up.
-// Bytes: every cached byte once; everything else is small. Bound by memory: one CTA an SM keeps about 200 KiB
+// Bytes: every cached byte once; everything else is small. Bound by memory: one CTA an SM keeps up to 160 KiB
 // of bulk copies in flight. All (sequence, head, 64-key tile) units of the batch stand in one line that is
 // cut into equal pieces, so ragged contexts cost nothing and the grid depends on the device alone.
 //

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "formats/random_row_impl.h"
 #include "formats/test_util.h"
 #include "tensor/quant_codec.h"
 
@@ -38,6 +39,16 @@ TEST(RandomWeights, AFolderWithAConfigGivesItsShape) {
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   EXPECT_EQ((*checkpoint)->config.architecture, "qwen3");
   EXPECT_NE((*checkpoint)->find("model.layers.1.self_attn.q_norm.weight"), nullptr);
+}
+
+TEST(RandomWeights, EveryInstructionSetGivesTheSameBits) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) GTEST_SKIP() << "no AVX2 here";
+  for (const int64_t cols : {1, 255, 256, 1000, 4096}) {
+    std::vector<uint16_t> plain(cols), avx2(cols);
+    fill_row(0x9e3779b9u, 0.02f, cols, plain.data());
+    kFillRandomRowAvx2(0x9e3779b9u, 0.02f, cols, avx2.data());
+    EXPECT_EQ(plain, avx2) << cols;
+  }
 }
 
 TEST(RandomWeights, TheSpreadIsThatOfTrainedWeights) {

@@ -23,6 +23,7 @@ namespace {
 constexpr int kChunk = 8;
 constexpr int kMostThreads = 512, kMostChunks = 8;  // of a block, of a thread
 constexpr int kFewRows = 64;                        // fewer leave multiprocessors idle
+constexpr int kWideRows = 512;                      // of up to these, a thread takes one chunk where it can
 
 __device__ __forceinline__ void load8(const __nv_bfloat16* p, float (&v)[kChunk]) {
   const uint4 bits = *reinterpret_cast<const uint4*>(p);
@@ -44,8 +45,8 @@ __device__ __forceinline__ float to_float(__nv_bfloat16 v) {
   return __bfloat162float(v);
 }
 
-// What f is made of: `chunk` gives f's input at 8 columns, `value` at one; `finish` turns an input into f,
-// given the sum of squares over the row.
+// What f is made of: `chunk` gives f's input at 8 columns, `value` at one. Where kSums, f is its input times
+// the row's `factor`, made of its sum of squares, times the column's weight.
 template <class T>
 struct Plain {
   static constexpr bool kSums = false;
@@ -55,8 +56,6 @@ struct Plain {
     load8(x + row * stride + col, v);
   }
   __device__ float value(int64_t row, int64_t col) const { return to_float(x[row * stride + col]); }
-  __device__ float factor(float) const { return 1; }
-  __device__ float finish(float v, float, int64_t) const { return v; }
 };
 
 struct Silu {
@@ -74,12 +73,6 @@ struct Silu {
     const __nv_bfloat16* gate = gate_up + row * stride + col;
     return silu_mul(to_float(gate[0]), to_float(gate[cols]));
   }
-  __device__ float factor(float) const {
-    return 1;
-  }
-  __device__ float finish(float v, float, int64_t) const {
-    return v;
-  }
 };
 
 struct Norm {
@@ -88,8 +81,6 @@ struct Norm {
   const float* gamma;
   int64_t stride, cols;
   float eps;
-  // gamma is written by no kernel: brought near before the wait for the one before this.
-  __device__ void prefetch(int64_t col) const { prefetch_l1(gamma + col); }
   __device__ void chunk(int64_t row, int64_t col, float (&v)[kChunk]) const {
     load8(x + row * stride + col, v);
   }
@@ -97,7 +88,6 @@ struct Norm {
   __device__ float factor(float squares) const {
     return 1.0f / sqrtf(squares / static_cast<float>(cols) + eps);
   }
-  __device__ float finish(float v, float inv_rms, int64_t col) const { return v * inv_rms * gamma[col]; }
 };
 
 // The sum over a row of what the threads bring for each of their chunks, in an order that the row's width
@@ -128,11 +118,21 @@ __global__ void encode_rows(Source source, RowEncoder out, int n_chunks, int par
   const auto chunk_of = [&](int i) { return first + i * static_cast<int>(blockDim.x); };
   const auto column = [&](int i) { return int64_t{chunk_of(i)} * kChunk; };
   float v[kChunks][kChunk];
+  // gamma is written by no kernel: read before the wait for the one before this, or, where that takes too
+  // many registers, brought near.
+  constexpr bool kKept = Source::kSums && kChunks <= 2;
+  float gamma[kKept ? kChunks : 1][kChunk];
   let_next_kernel_start();
   if constexpr (Source::kSums) {
 #pragma unroll
-    for (int i = 0; i < kChunks; ++i)
-      if (chunk_of(i) < n_chunks) source.prefetch(column(i));
+    for (int i = 0; i < kChunks; ++i) {
+      if (chunk_of(i) >= n_chunks) break;
+      if constexpr (kKept) {
+        load8(source.gamma + column(i), gamma[i]);
+      } else {
+        prefetch_l1(source.gamma + column(i));
+      }
+    }
   }
   wait_for_previous_kernel();
   float squares[kChunks] = {};
@@ -150,11 +150,13 @@ __global__ void encode_rows(Source source, RowEncoder out, int n_chunks, int par
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {
     if (chunk_of(i) >= n_chunks) break;
+    if constexpr (Source::kSums) {
+      if constexpr (!kKept) load8(source.gamma + column(i), gamma[0]);
 #pragma unroll
-    for (int j = 0; j < kChunk; ++j) {
-      v[i][j] = source.finish(v[i][j], factor, column(i) + j);
-      absmax = fmaxf(absmax, out.magnitude(v[i][j]));
+      for (int j = 0; j < kChunk; ++j) v[i][j] = v[i][j] * factor * gamma[kKept ? i : 0][j];
     }
+#pragma unroll
+    for (int j = 0; j < kChunk; ++j) absmax = fmaxf(absmax, out.magnitude(v[i][j]));
   }
   const bool shared_row = out.dynamic && parts > 1;
   if (out.dynamic) absmax = block_reduce<Max>(absmax, maxima, 0.0f);
@@ -187,18 +189,22 @@ __global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) 
     }
     squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
   }
-  const float factor = source.factor(squares);
+  const auto f = [&](int64_t c) {
+    const float v = source.value(row, c);
+    if constexpr (Source::kSums) return v * source.factor(squares) * source.gamma[c];
+    return v;
+  };
   float absmax = 0;
   if (out.dynamic) {
     for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
-      absmax = fmaxf(absmax, out.magnitude(source.finish(source.value(row, c), factor, c)));
+      absmax = fmaxf(absmax, out.magnitude(f(c)));
     }
     absmax = block_reduce<Max>(absmax, scratch[1], 0.0f);
   }
   const float inv_scale = out.row_inverse(row, absmax, threadIdx.x == 0);
   int32_t n_outliers = 0;
   for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
-    n_outliers += out.put1(row, c, source.finish(source.value(row, c), factor, c), inv_scale);
+    n_outliers += out.put1(row, c, f(c), inv_scale);
   }
   if (out.outlier > 0) {
     n_outliers = block_reduce<Sum>(n_outliers, count_scratch, 0);
@@ -220,10 +226,10 @@ void launch(const Source& source, bool aligned, const QView& out, int64_t rows, 
   const bool shared = few && n_chunks > kMostThreads && !Source::kSums && encoder.outlier == 0;
   const int64_t parts = shared ? std::min<int64_t>((n_chunks + kMostThreads - 1) / kMostThreads, 8) : 1;
   const int64_t of_block = (n_chunks + parts - 1) / parts;
-  const int64_t each = of_block <= (few ? kMostThreads : 256) ? 1
-                       : of_block <= 2 * kMostThreads         ? 2
-                       : of_block <= 4 * kMostThreads         ? 4
-                                                              : 8;
+  const int64_t each = of_block <= (rows <= kWideRows ? kMostThreads : 256) ? 1
+                       : of_block <= 2 * kMostThreads                       ? 2
+                       : of_block <= 4 * kMostThreads                       ? 4
+                                                                            : 8;
   const dim3 block(static_cast<unsigned>(((of_block + each - 1) / each + 31) / 32 * 32));
   const auto kernel = each == 1   ? encode_rows<1, Source>
                       : each == 2 ? encode_rows<2, Source>
@@ -286,8 +292,8 @@ void embed(const BatchView& batch, const int32_t* sampled, const View& table, co
 
 void norm(const View& x, const float* gamma, float eps, const QView& out, cudaStream_t stream) {
   OCTET_CHECK(x.type == DType::kBF16) << "activations are bf16";
-  launch(Norm{x.row<const __nv_bfloat16>(0), gamma, x.stride, x.cols, eps}, aligned(x.data, x.type, x.stride),
-         out, x.rows, stream);
+  const bool fast = aligned(x.data, x.type, x.stride) && aligned(gamma, DType::kF32, 0);
+  launch(Norm{x.row<const __nv_bfloat16>(0), gamma, x.stride, x.cols, eps}, fast, out, x.rows, stream);
 }
 
 void quantize(const View& x, const QView& out, cudaStream_t stream) {

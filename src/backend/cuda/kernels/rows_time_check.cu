@@ -101,6 +101,13 @@ void time_rows(const QuantArgs& form, const char* name) {
                      norm(x, reinterpret_cast<float*>(gamma.data), 1e-5f, view(kHidden), stream);
                    }),
            static_cast<double>(rows * kHidden) * (2 + out_bytes));
+    report(std::string("quantize -> ") + name, shape + "4096",
+           time_us(copies,
+                   [&](int i, cudaStream_t stream) {
+                     quantize({at(residual, i, kHidden, kCopies), DType::kBF16, rows, kHidden, kHidden},
+                              view(kHidden), stream);
+                   }),
+           static_cast<double>(rows * kHidden) * (2 + out_bytes));
     report(std::string("silu_mul -> ") + name, shape + "14336",
            time_us(copies,
                    [&](int i, cudaStream_t stream) {

@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(32 * DecodeShared<kType, kDim>::kWarps, 1)
   let_next_kernel_start();
   const DecodeSplit split(a, line.prefix[a.n_seqs]);
   const int32_t block = static_cast<int32_t>(blockIdx.x);
-  const int32_t worker = split.by_warp ? block * S::kWarps + warp : block;
+  const int32_t worker = split.worker(block, a.blocks, warp, S::kWarps);
   if (worker >= split.workers) return;
   const int64_t begin = split.begin(worker);
   const Walk walk{a, line, split.begin(worker + 1)};

@@ -37,16 +37,20 @@ inline constexpr int kMostDecodeWarps = 8;  // of a block
 //
 // A worker is a block, whose warps share each segment; or, where there are segments enough that every block
 // would have some, a warp: then no warp waits for another, which a segment of few tiles would spend more time
-// on than on its tiles.
+// on than on its tiles. Where there are fewer tiles than warps, each block has some of the latter idle.
 struct DecodeSplit {
   int64_t total = 0;
   int32_t workers = 0;
-  bool by_warp = false;
+  bool by_warp = false, idle_warps = false;
   __device__ DecodeSplit(const DecodeArgs& a, int64_t total_units) : total(total_units) {
     const int32_t warps = a.blocks * a.warps, segments = a.n_seqs * a.n_kv_heads * a.chunks;
-    by_warp = 2 * segments >= a.blocks && total >= warps;
-    const int64_t useful = (total + a.min_tiles - 1) / a.min_tiles;
-    workers = by_warp ? warps : static_cast<int32_t>(min(useful, static_cast<int64_t>(a.blocks)));
+    by_warp = segments >= a.blocks || (2 * segments >= a.blocks && total >= warps);
+    idle_warps = total < warps;
+    const int64_t useful = by_warp ? total : (total + a.min_tiles - 1) / a.min_tiles;
+    workers = static_cast<int32_t>(min(useful, static_cast<int64_t>(by_warp ? warps : a.blocks)));
+  }
+  __device__ int32_t worker(int32_t block, int32_t n_blocks, int32_t warp, int32_t n_warps) const {
+    return !by_warp ? block : idle_warps ? warp * n_blocks + block : block * n_warps + warp;
   }
   __device__ int64_t begin(int32_t worker) const { return total * worker / workers; }
   __device__ int32_t worker_of(int64_t unit) const {

@@ -209,7 +209,7 @@ int run(const char* file) {
   const AttentionSpec llama = heads(32, 8, 128), small = heads(9, 3, 64);
   for (const Cache& cache : {kBf16, kFp8Static, kFp8, kInt8}) {
     for (const int32_t batch : {1, 16, 64, 256}) {
-      for (const int32_t context : {256, 1024, 2048, 8192}) {
+      for (const int32_t context : {128, 256, 1024, 2048, 8192}) {
         time_decode(llama, cache, std::vector<Load>(batch, {context - 1, 1}), kOutBf16,
                     std::to_string(batch) + " x " + std::to_string(context));
       }

@@ -95,6 +95,9 @@ void Scheduler::plan_prefills() {
 }
 
 void Scheduler::admit() {
+  if (waiting_.empty()) return;
+  auto n_growing = static_cast<int32_t>(
+      std::ranges::count_if(running_, [this](const Sequence* s) { return may_grow(*s); }));
   for (size_t place = 0; place < waiting_.size();) {
     const auto n_running = static_cast<int32_t>(running_.size());
     const StepPlan& plan = newest();
@@ -108,8 +111,9 @@ void Scheduler::admit() {
       ++place;
       continue;
     }
-    if (!pages_.can_allocate(sequence.text(), sequence.group->max_cached(), n_running)) return;
+    if (!pages_.can_allocate(sequence.text(), sequence.group->max_cached(), n_growing)) return;
     admit(place, sequence);
+    n_growing += may_grow(sequence) ? 1 : 0;
   }
 }
 
@@ -125,6 +129,10 @@ void Scheduler::admit(size_t place, Sequence& sequence) {
   if (first_time) sequence.n_cached_prompt = sequence.n_computed;
   newest().admitted.push_back(&sequence);
   push_entry(sequence, chunk_that_fits(sequence));
+}
+
+bool Scheduler::may_grow(const Sequence& sequence) const {
+  return pages_.pages_for(sequence.longest(limits_.max_context)) > std::ssize(sequence.table.pages);
 }
 
 bool Scheduler::is_ready(const Sequence& sequence) const {

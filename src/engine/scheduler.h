@@ -4,10 +4,10 @@
 //   1. every sequence that has one token to compute (decodes), so that no prompt can hold up running output;
 //   2. chunks of the prompts in the batch, as far as the token budget goes (Sarathi's chunked prefill);
 //   3. new sequences from the queue, in order: nobody overtakes one that lacks pages.
-// A sequence comes in only if pages for all its tokens are there, and one more for each sequence in the
-// batch, so that it is not thrown out at once. Where a decode finds no page, the last sequence in order
-// leaves the batch and waits again with its tokens kept (preemption by recomputation; what the prefix cache
-// still holds is not computed twice). The first in order always goes on, so everything ends.
+// A sequence comes in only if pages for all its tokens are there, and one more for each sequence in the batch
+// that may yet want one, so that it is not thrown out at once. Where a decode finds no page, the last
+// sequence in order leaves the batch and waits again with its tokens kept (preemption by recomputation; what
+// the prefix cache still holds is not computed twice). The first in order always goes on, so everything ends.
 //
 // Choices (n > 1) of one request share the prompt's full pages through the prefix cache: the others come in
 // when the first has computed the prompt, and each recomputes the tokens of the last, partial page. They let
@@ -75,6 +75,7 @@ class Scheduler {
   void admit();
   void admit(size_t place, Sequence& sequence);
   bool is_ready(const Sequence& sequence) const;
+  bool may_grow(const Sequence& sequence) const;  // by a page
   void preempt_last();
   StepPlan& newest() { return plans_[(oldest_ + n_open_) % 2]; }  // the one that is being made
   PlanEntry make_entry(Sequence& sequence, int32_t n_tokens) const;

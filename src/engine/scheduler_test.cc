@@ -130,6 +130,27 @@ TEST_F(SchedulerTest, NobodyOvertakesOneThatLacksPages) {
   EXPECT_EQ(scheduler_->n_waiting(), 2);
 }
 
+TEST_F(SchedulerTest, KeepsAPageForThoseThatMayGrowAlone) {
+  set_up({.n_pages = 6, .prefix_cache = false});
+  add(7, {.max_tokens = 4});  // three pages in the end
+  add(6, {.max_tokens = 2});  // two, of which it has both
+  EXPECT_EQ(plan(), "0:0+7* 1:0+6*");
+  commit();
+  add(3, {.max_tokens = 5});  // one page of the two that are free; the other one is for 0
+  add(3);                     // none is left for 2
+  EXPECT_EQ(plan(), "0:7+1* 1:6+1* 2:0+3*");
+  EXPECT_EQ(scheduler_->n_waiting(), 1);
+}
+
+TEST_F(SchedulerTest, FillsACacheThatIsJustLargeEnoughForItsBatch) {
+  set_up({.n_pages = 8, .prefix_cache = false});  // of four sequences of 8 tokens
+  for (int32_t i = 0; i < 3; ++i) add(5, {.max_tokens = 3});
+  EXPECT_EQ(plan(), "0:0+5* 1:0+5* 2:0+5*");
+  commit();
+  add(5, {.max_tokens = 3});
+  EXPECT_EQ(plan(), "0:5+1* 1:5+1* 2:5+1* 3:0+5*");
+}
+
 TEST_F(SchedulerTest, PreemptsTheLatestOfTheLowestPriorityAndTakesItBack) {
   set_up({.n_pages = 6});
   RequestGroup& low = add(7, {.max_tokens = 100}, 1);

@@ -48,14 +48,18 @@ bool Sequence::is_stop(int32_t token, std::span<const int32_t> eos_ids) const {
          std::ranges::find(s.stop_token_ids, token) != s.stop_token_ids.end();
 }
 
+int32_t Sequence::longest(int32_t max_context) const {
+  return static_cast<int32_t>(std::min(int64_t{n_prompt} + sampling().max_tokens, int64_t{max_context}));
+}
+
 void Sequence::start(int32_t max_context, int32_t page_size) {
-  const auto longest = std::min(int64_t{n_prompt} + sampling().max_tokens, int64_t{max_context});
+  const int32_t longest = this->longest(max_context);
   tokens.reserve(longest);
   tokens.assign(group->request.prompt.begin(), group->request.prompt.end());
   table.pages.reserve((longest + page_size - 1) / page_size);
   if (!wants_penalties()) return;
   const bool over_prompt = sampling().repetition_penalty != 1;
-  penalties.reserve(static_cast<int32_t>(over_prompt ? longest : longest - n_prompt));
+  penalties.reserve(over_prompt ? longest : longest - n_prompt);
   if (over_prompt) {
     for (const int32_t token : tokens) penalties.add_prompt(token);
   }

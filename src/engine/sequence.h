@@ -65,6 +65,9 @@ struct Sequence {
   // The tokens in flight fill it, whatever they are: nothing comes after them.
   bool will_end(int32_t max_context) const { return n_in_flight > 0 && is_full(n_planned(), max_context); }
 
+  // Tokens that it may get to.
+  int32_t longest(int32_t max_context) const;
+
   // First admission: takes all the memory that the sequence will need for max_context tokens at most.
   void start(int32_t max_context, int32_t page_size);
   // Takes the sampled token; what it means for the sequence. A stop token is not kept.

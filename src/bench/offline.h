@@ -20,7 +20,11 @@ struct ThroughputOptions {
   int32_t requests = 16;
   double rate = 0;  // requests a second, Poisson; 0: all at once
   uint64_t seed = 1;
+  std::vector<double> arrivals;  // seconds, one a request, ascending: in place of a rate
 };
+
+// A file of such seconds, one a line. Errors: kNotFound, kCorrupt with the line.
+Result<std::vector<double>> read_arrivals(const std::string& path);
 
 // When each request comes, from the first on; zeros where all come at once. The same seed, the same times.
 std::vector<double> arrival_seconds(const ThroughputOptions& options);

@@ -1,12 +1,15 @@
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include <nlohmann/json.hpp>
 
+#include "base/mapped_file.h"
 #include "base/progress.h"
 #include "bench/offline.h"
 
@@ -98,7 +101,27 @@ Percentiles percentiles(std::vector<double> values) {
   return {sum / static_cast<double>(values.size()), at(0.5), at(0.9), at(0.99)};
 }
 
+Result<std::vector<double>> read_arrivals(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
+  std::vector<double> seconds;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const char* end = line.data() + line.size();
+    double value = -1;
+    const auto [rest, error] = std::from_chars(line.data(), end, value);
+    const bool right = error == std::errc() && rest == end && std::isfinite(value);
+    if (!right || value < (seconds.empty() ? 0 : seconds.back())) {
+      return corrupt(path + ", line " + std::to_string(seconds.size() + 1) +
+                     ": expected seconds, ascending, found: " + line.substr(0, 60));
+    }
+    seconds.push_back(value);
+  }
+  if (seconds.empty()) return corrupt(path + ": no arrival in it; expected seconds, one a line");
+  return seconds;
+}
+
 std::vector<double> arrival_seconds(const ThroughputOptions& options) {
+  if (!options.arrivals.empty()) return options.arrivals;
   std::vector<double> seconds(static_cast<size_t>(options.requests), 0.0);
   if (options.rate <= 0) return seconds;
   std::mt19937_64 random(options.seed + 1);  // not that of the prompts
@@ -114,6 +137,11 @@ Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& con
   Board board;
   board.times.resize(static_cast<size_t>(options.requests));
   Progress progress("throughput", "tokens", int64_t{options.requests} * options.output_len);
+  std::vector<Request> requests;
+  for (size_t i = 0; i < board.times.size(); ++i) {
+    requests.push_back(make_request(options, config, random));
+    requests.back().on_event = [&board, i](const OutputEvent& event) { board.on_event(i, event); };
+  }
 
   const auto start = Clock::now();
   int64_t shown = 0;
@@ -124,15 +152,13 @@ Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& con
   for (size_t i = 0; i < board.times.size(); ++i) {
     const auto arrival =
         start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals[i]));
-    if (options.rate > 0) {
+    if (arrivals[i] > 0) {
       std::this_thread::sleep_until(arrival);
       std::unique_lock lock(board.mutex);
       show(board.tokens);
     }
-    Request request = make_request(options, config, random);
-    request.on_event = [&board, i](const OutputEvent& event) { board.on_event(i, event); };
     board.times[i].arrival = arrival;
-    auto id = engine.submit(std::move(request));
+    auto id = engine.submit(std::move(requests[i]));
     if (!id.ok()) {
       engine.drain(std::chrono::milliseconds(0));
       return id.status();

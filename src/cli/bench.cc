@@ -18,6 +18,7 @@ struct Args {
   ModelArgs model;
   ThroughputOptions throughput;
   LatencyOptions latency;
+  std::string arrivals;
   bool json = false;
   std::string output;
 };
@@ -52,7 +53,13 @@ std::string throughput_table(const ThroughputResult& r) {
 }
 
 int run_throughput(Args& args) {
-  const auto& t = args.throughput;
+  auto& t = args.throughput;
+  if (!args.arrivals.empty()) {
+    auto arrivals = read_arrivals(args.arrivals);
+    if (!arrivals.ok()) return fail(arrivals.status());
+    t.arrivals = std::move(*arrivals);
+    t.requests = static_cast<int32_t>(t.arrivals.size());
+  }
   if (t.input_len < 1 || t.output_len < 1 || t.requests < 1) {
     return fail(invalid_argument("--input-len, --output-len and --requests must be at least 1"));
   }
@@ -68,6 +75,7 @@ int run_throughput(Args& args) {
   auto json = describe("throughput", *session, args.model);
   json.update(
       {{"input_len", t.input_len}, {"output_len", t.output_len}, {"requests", t.requests}, {"rate", t.rate}});
+  if (!args.arrivals.empty()) json["arrivals"] = args.arrivals;
   json.update(to_json(*result));
   return print(json, throughput_table(*result), args);
 }
@@ -122,9 +130,13 @@ void add_bench(CLI::App& app, Action& action) {
       ->capture_default_str();
   throughput->add_option("--output-len", args->throughput.output_len, "tokens of an answer")
       ->capture_default_str();
-  throughput->add_option("--requests", args->throughput.requests, "how many of them")->capture_default_str();
-  throughput->add_option("--rate", args->throughput.rate,
-                         "requests a second, Poisson (default: all at once)");
+  auto* requests = throughput->add_option("--requests", args->throughput.requests, "how many of them")
+                       ->capture_default_str();
+  auto* rate = throughput->add_option("--rate", args->throughput.rate,
+                                      "requests a second, Poisson (default: all at once)");
+  throughput->add_option("--arrivals", args->arrivals, "file of the seconds when requests come, one a line")
+      ->excludes(requests)
+      ->excludes(rate);
   add_output_options(*throughput, *args);
   throughput->footer(
       "Example:\n  octet bench throughput models/smollm2-135m-instruct.gguf --scheme int8-minmax --input-len "

@@ -147,6 +147,19 @@ def test_bench_throughput_reports_every_field(octet, quantized):
     assert result["total_tok_s"] > result["output_tok_s"] > 0
 
 
+def test_bench_throughput_takes_arrivals_from_a_file(octet, model, tmp_path):
+    file = tmp_path / "arrivals.txt"
+    bench = ["bench", "throughput", model, "--input-len", "16", "--output-len", "4", "--max-batch", "4", "--json", "--arrivals", file]
+    file.write_text("0\n0.1\n1.2\n")
+    result = json.loads(octet(*bench).stdout)
+    assert result["requests"] == 3 and result["output_tokens"] == 12 and result["seconds"] > 1.2
+    assert result["arrivals"] == str(file) and result["ttft_ms"]["p99"] < 1000
+    for text, expected in (("0\n2\n1\n", "line 3"), ("0\nsoon\n", "line 2"), ("", "no arrival"), ("nan\n", "line 1")):
+        file.write_text(text)
+        assert expected in error_line(octet(*bench, code=1))
+    assert "--rate" in error_line(octet(*bench, "--rate", "4", code=2))
+
+
 def test_bench_sweep_goes_on_where_it_stopped(octet, model, tmp_path):
     rows = tmp_path / "rows.jsonl"
     sweep = ["bench", "sweep", model, "--schemes", "bf16,int8-minmax", "--workloads", "16/4,4/8", "--max-batches", "1,2",

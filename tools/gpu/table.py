@@ -2,7 +2,7 @@
 """Joins the rows of `octet bench sweep` with another engine's figures and the limits: usage: table.py ROWS.jsonl RIVAL.json OUT.json
 
 A row of OUT: workload, max_batch, scheme, kv_dtype, output_tok_s (median of the repeats), vllm_output_tok_s, ratio, limit_output_tok_s, share.
-rate-*.json beside ROWS.jsonl, written by `octet bench throughput --rate 4`, become OUT's `at_4_requests_a_second`.
+rate-*.json beside ROWS.jsonl, written by `octet bench throughput --arrivals docs/results/arrivals-4-a-second.txt`, become OUT's `at_4_requests_a_second`.
 """
 import json
 import pathlib
@@ -59,9 +59,9 @@ def main(rows_path, rival_path, out_path):
 
 
 def against_rate(run, rival):
-    """A run with Poisson arrivals beside the rival's: 2,048 tokens in, 128 out, at most 64 sequences at once."""
+    """A run with Poisson arrivals, at the same times, beside the rival's: 2,048 tokens in, 128 out, at most 64 sequences at once."""
     theirs = rival["ttft_at_4_requests_a_second_2048_128_batch_64"].get(rival_column(run))
-    kept = ("scheme", "kv_dtype", "input_len", "output_len", "max_batch", "requests", "rate", "ttft_ms", "tpot_ms")
+    kept = ("scheme", "kv_dtype", "input_len", "output_len", "max_batch", "requests", "arrivals", "ttft_ms", "tpot_ms")
     return {**{key: run[key] for key in kept}, "vllm_ttft_ms": theirs}
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Llama-3.1-8B's shape on one Hopper GPU: output tokens a second by workload, scheme, KV cache and max batch, beside vLLM's and the limit,
-# and the time to the first token at 4 requests a second.
+# and the time to the first token at about 4 requests a second, at the times at which vLLM got them.
 #
 #   tools/gpu/table.sh OUT [SCHEME:KV]...    default: bf16:auto fp8:auto int8-minmax:auto fp8-static:fp8 int8-minmax:int8
 #
@@ -25,7 +25,7 @@ for variant in "${variants[@]}"; do
   rated=$out/rate-${variant%%:*}-${variant#*:}.json
   if [ "${RATES:-1}" = 1 ] && ! [ -s "$rated" ]; then
     "$octet" bench throughput --backend cuda --random-weights llama-3.1-8b --scheme "${variant%%:*}" --kv-dtype "${variant#*:}" --input-len 2048 \
-      --output-len 128 --requests 96 --rate 4 --max-batch 64 --max-context 2176 --output "$rated" >"$out/rate.txt" 2>"$out/rate.log" ||
+      --output-len 128 --arrivals docs/results/arrivals-4-a-second.txt --max-batch 64 --max-context 2176 --output "$rated" >"$out/rate.txt" 2>"$out/rate.log" ||
       { tail -n 5 "$out/rate.log" >&2; echo "table: $variant at 4 requests a second failed" >&2; }
   fi
   python3 tools/gpu/table.py "$out/rows.jsonl" docs/results/h100-vllm.json "$out/h100-table.json"

@@ -135,17 +135,19 @@ __global__ void encode_rows(Source source, RowEncoder out, int n_chunks, int par
     }
   }
   wait_for_previous_kernel();
-  float squares[kChunks] = {};
 #pragma unroll
-  for (int i = 0; i < kChunks; ++i) {
+  for (int i = 0; i < kChunks; ++i)  // all under way before the first is used
     if (chunk_of(i) < n_chunks) source.chunk(row, column(i), v[i]);
-    if constexpr (Source::kSums) {
+  float factor = 1;
+  if constexpr (Source::kSums) {
+    float squares[kChunks] = {};
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
 #pragma unroll
       for (int j = 0; j < kChunk; ++j) squares[i] += chunk_of(i) < n_chunks ? v[i][j] * v[i][j] : 0;
     }
+    factor = source.factor(row_sum(squares, n_chunks, sums));
   }
-  float factor = 1;
-  if constexpr (Source::kSums) factor = source.factor(row_sum(squares, n_chunks, sums));
   float absmax = 0;
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {

@@ -59,6 +59,7 @@ int run_throughput(Args& args) {
     if (!arrivals.ok()) return fail(arrivals.status());
     t.arrivals = std::move(*arrivals);
     t.requests = static_cast<int32_t>(t.arrivals.size());
+    if (const double last = t.arrivals.back(); last > 0) t.rate = (t.requests - 1) / last;
   }
   if (t.input_len < 1 || t.output_len < 1 || t.requests < 1) {
     return fail(invalid_argument("--input-len, --output-len and --requests must be at least 1"));

@@ -152,7 +152,7 @@ def test_bench_throughput_takes_arrivals_from_a_file(octet, model, tmp_path):
     bench = ["bench", "throughput", model, "--input-len", "16", "--output-len", "4", "--max-batch", "4", "--json", "--arrivals", file]
     file.write_text("0\n0.1\n1.2\n")
     result = json.loads(octet(*bench).stdout)
-    assert result["requests"] == 3 and result["output_tokens"] == 12 and result["seconds"] > 1.2
+    assert result["requests"] == 3 and abs(result["rate"] - 2 / 1.2) < 1e-3 and result["output_tokens"] == 12 and result["seconds"] > 1.2
     assert result["arrivals"] == str(file) and result["ttft_ms"]["p99"] < 1000
     for text, expected in (("0\n2\n1\n", "line 3"), ("0\nsoon\n", "line 2"), ("", "no arrival"), ("nan\n", "line 1")):
         file.write_text(text)

@@ -91,13 +91,18 @@ __device__ __forceinline__ uint32_t e4m3x2_to_f16x2_high(uint32_t codes) {
   return r;
 }
 // int8 codes with their sign bit flipped (0 to 255) to halves, exactly: 0x6400 | u is 1024 + u in fp16, and
-// 1024 + 128 is taken off again. `bytes` picks the two codes: prmt's selector 0x4140 or 0x4342 with 0x64
-// above.
-template <uint32_t kSelector>
+// 1024 + 128 is taken off again; or, with 0x4800 | u, which is 8 + u / 128, codes / 128. kSelector picks the
+// two codes: prmt's 0x4140 or 0x4342, with the exponent above.
+template <uint32_t kSelector, bool kBy128 = false>
 __device__ __forceinline__ uint32_t biased_int8x2_to_f16x2(uint32_t codes) {
-  const uint32_t magic = __byte_perm(codes, 0x64646464u, kSelector);
+  const uint32_t magic = __byte_perm(codes, kBy128 ? 0x48484848u : 0x64646464u, kSelector);
   uint32_t r;
-  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(magic), "r"(0xe480e480u));
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(magic), "r"(kBy128 ? 0xc880c880u : 0xe480e480u));
+  return r;
+}
+__device__ __forceinline__ uint32_t multiply_f16x2(uint32_t a, uint32_t b) {
+  uint32_t r;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
   return r;
 }
 

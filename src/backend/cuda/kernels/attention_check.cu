@@ -47,9 +47,10 @@ void expect(bool ok, const std::string& what) {
 // One case with one cache: the keys and values of all chunks, written by rope_write_kv.
 class Trial {
  public:
-  Trial(const Case& c, const Cache& cache, bool turning)
+  Trial(const Case& c, const Cache& cache, bool turning, float amplitude = 1.3f)
       : case_(c),
         cache_(cache),
+        amplitude_(amplitude),
         width_((c.spec.n_heads + 2 * c.spec.n_kv_heads) * c.spec.head_dim),
         q_width_(c.spec.n_heads * c.spec.head_dim),
         max_context_(longest(c)),
@@ -84,7 +85,7 @@ class Trial {
   void write(const ForwardBatch& b, uint64_t seed, __nv_bfloat16* q) {
     Array<__nv_bfloat16> qkv(static_cast<size_t>(b.n_tokens()) * width_);
     Array<__nv_bfloat16> own(q == nullptr ? static_cast<size_t>(b.n_tokens()) * q_width_ : 1);
-    launch_dependent(fill_noise, 1024, 256, 0, nullptr, qkv.data(), qkv.size(), seed * 1000003, 1.3f);
+    launch_dependent(fill_noise, 1024, 256, 0, nullptr, qkv.data(), qkv.size(), seed * 1000003, amplitude_);
     const DeviceBatch device(b);
     const View in{qkv.data(), DType::kBF16, b.n_tokens(), width_, width_};
     const View out{q == nullptr ? own.data() : q, DType::kBF16, b.n_tokens(), q_width_, q_width_};
@@ -188,6 +189,7 @@ class Trial {
 
   Case case_;
   Cache cache_;
+  float amplitude_;  // of what goes in
   int32_t width_, q_width_, max_context_;
   Pages pages_;
   KvLayout layout_;
@@ -244,6 +246,16 @@ void check_small_queries(const Cache& cache) {
   const Array<__nv_bfloat16> small_q(small);
   compare(trial.name() + ", small queries", trial.attend_f32(b, small_q.data(), true),
           trial.truth(b, small_q.data()));
+}
+
+// Scales that fp16 holds as subnormal numbers, should it have to.
+void check_small_values(const Cache& cache) {
+  if (cache.k_scale != 0) return;  // a static scale is what it is
+  Trial trial({heads(4, 2, 64), {{0, 40}, {130, 33}}}, cache, true, 0x1p-10f);
+  const ForwardBatch& b = trial.batch();
+  Array<__nv_bfloat16> q(static_cast<size_t>(b.n_tokens()) * trial.q_width());
+  trial.write(b, 37, q.data());
+  compare(trial.name() + ", small values", trial.attend_f32(b, q.data(), true), trial.truth(b, q.data()));
 }
 
 // The consumer's form is the exact encoding of the f32 result.
@@ -341,7 +353,7 @@ int run(bool small) {
   Case many{heads(32, 8, 128), {}};
   for (int32_t s = 0; s < 256; ++s) many.chunks.push_back({s * 37 % 900, s % 50 == 49 ? 0 : 1});
   if (!small) check_case(many, false);
-  for (const Cache& cache : kCaches) check_small_queries(cache);
+  for (const Cache& cache : kCaches) check_small_queries(cache), check_small_values(cache);
   for (const Cache& cache : kCaches) {
     if (small && cache.type != QType::kBF16) continue;
     check_forms(

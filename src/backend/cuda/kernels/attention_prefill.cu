@@ -94,14 +94,6 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     const Place at = place<S>(n);
     barrier_wait(shared.key_full(at.slot), at.phase);
   };
-  const auto softmax = [&]<bool kMasked>(std::bool_constant<kMasked>, float(&s)[64], uint32_t n, int32_t tile,
-                                         float(&shrink)[2]) {
-    if (S::kEightBit && a.dynamic_scales) {
-      rows.template scaled_softmax<kMasked>(s, shared.key_scale(n), tile * kPrefillKeys, a.window, shrink);
-    } else {
-      rows.template softmax<kMasked>(s, tile * kPrefillKeys, a.window, shrink);
-    }
-  };
   uint32_t weights[32];
   {
     float s[64], shrink[2];
@@ -112,7 +104,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     products_wait<0>();
     pin(s);
     release(shared.key_empty(at.slot));
-    softmax(std::true_type{}, s, count, item.first, shrink);
+    rows.template softmax<true>(s, item.first * kPrefillKeys, a.window, shrink);
     pack_weights<Operand>(s, weights);
     if (item.first + 1 < item.last) wait_keys(count + 1);
   }
@@ -129,7 +121,7 @@ __device__ __forceinline__ void attend(const PrefillArgs& a, const S& shared, co
     products_wait<1>();
     pin(s);
     release(shared.key_empty(at.slot));
-    softmax(std::bool_constant<kMasked>{}, s, count + 1, tile, shrink);
+    rows.template softmax<kMasked>(s, tile * kPrefillKeys, a.window, shrink);
     pin(s);
     // Here, between the softmax and the wait for the second product, so that the compiler, which may move the
     // latter up within straight code, lets the two run side by side.

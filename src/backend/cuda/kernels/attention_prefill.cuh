@@ -48,21 +48,19 @@ struct PrefillShared {
   static constexpr QType kType = kCacheType;
   static constexpr bool kEightBit = kType == QType::kInt8 || kType == QType::kFp8;
   // Operands of both products. 8-bit codes are exact in either type, and made with less work in fp16, in
-  // which weights lose less too.
+  // which weights and what codes are scaled to lose less too.
   using Operand = std::conditional_t<kType == QType::kBF16, __nv_bfloat16, __half>;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
   static constexpr int kPanel = kPrefillKeys * 128;      // bytes of 64 columns of a tile
   static constexpr int kTile = kPrefillKeys * kDim * 2;  // bytes of Q, K or V
   static constexpr int kQuery = 0, kKey = 2 * kTile, kValue = kKey + kStages * kTile;
   static constexpr int kRowScale = kValue + kStages * kTile;  // f32 [2][128]
-  // 8 bit: what scores and weights of a tile are scaled by, f32: of each two keys both scales of K, both
-  // logarithms of those of V; then [128] the inverses of V's. They are read for longer than the keys, whose
-  // place in the ring is free once the scores are there: twice as many.
-  static constexpr int kKeyScale = kRowScale + 2 * kPrefillRows * 4, kKeyScales = kEightBit ? 2 * kStages : 0;
-  static constexpr int kKeyScaleBytes = 3 * kPrefillKeys * 4;
+  // 8 bit: where the scales of a tile's codes land, f32 [128], for K and for V.
+  static constexpr int kCodeScale = kRowScale + 2 * kPrefillRows * 4,
+                       kCodeScales = kEightBit ? 2 * kStages : 0;
   // 8 bit: a block of 16 keys' codes, and where they land: this far behind its rows of the tile.
   static constexpr int kBlockCodes = 16 * kDim, kLanding = kTile - kPanel;
-  static constexpr int kBarriers = kKeyScale + kKeyScales * kKeyScaleBytes;
+  static constexpr int kBarriers = kCodeScale + kCodeScales * kPrefillKeys * 4;
   static constexpr int kLandings = kEightBit ? 2 * kStages * 4 : 0;  // one a K or V and warp
   static constexpr int kBytes = kBarriers + 8 * (4 + 4 * kStages + kLandings);
   // Threads that load: a warpgroup, or one for the codes of K and one for those of V; 256 more compute.
@@ -77,8 +75,8 @@ struct PrefillShared {
   __device__ float* row_scale(int i) const {
     return reinterpret_cast<float*>(base + kRowScale) + i * kPrefillRows;
   }
-  __device__ float* key_scale(uint32_t count) const {
-    return reinterpret_cast<float*>(base + kKeyScale + count % (2 * kStages) * kKeyScaleBytes);
+  __device__ float* code_scale(bool value, int i) const {
+    return reinterpret_cast<float*>(base + kCodeScale) + (value * kStages + i) * kPrefillKeys;
   }
   __device__ uint32_t barrier(int i) const { return shared_address(base + kBarriers) + 8 * i; }
   __device__ uint32_t query_full(int i) const { return barrier(i); }

@@ -67,50 +67,6 @@ struct Rows {
     }
   }
 
-  // The same with a scale a key (the softmax's counted in) and one a value, the latter multiplied into the
-  // weights: kept small, whatever the scales are, by a maximum that counts them in.
-  template <bool kMasked>
-  __device__ __forceinline__ void scaled_softmax(float (&s)[64], const float* scales, int32_t first_key,
-                                                 int32_t window, float (&shrink)[2]) {
-    const auto* pairs = reinterpret_cast<const float4*>(scales) + threadIdx.x % 4;
-    const auto* inverses = reinterpret_cast<const float2*>(scales + 2 * kPrefillKeys) + threadIdx.x % 4;
-    if (__any_sync(~0u, scale[0] != 1 || scale[1] != 1)) {  // queries that were divided
-#pragma unroll
-      for (int i = 0; i < 64; ++i) s[i] *= scale[i / 2 % 2];
-    }
-#pragma unroll
-    for (int i = 0; i < 64; i += 4) {
-      const float4 f = pairs[i];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        s[i + 2 * r] = fmaf(s[i + 2 * r], f.x, f.z);
-        s[i + 2 * r + 1] = fmaf(s[i + 2 * r + 1], f.y, f.w);
-      }
-    }
-    if constexpr (kMasked) mask(s, first_key, window);
-    float used[2], total[2] = {0, 0};
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float top = row_max(s, r, origin[r]), next = top - origin[r] > kSlack ? top : origin[r];
-      used[r] = next == -INFINITY ? 0.0f : next;
-      shrink[r] = exp2_approx(origin[r] - used[r]);
-      origin[r] = next;
-    }
-#pragma unroll
-    for (int i = 0; i < 64; i += 4) {
-      const float2 inverse = inverses[i];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        float &x0 = s[i + 2 * r], &x1 = s[i + 2 * r + 1];
-        x0 = exp2_approx(x0 - used[r]);
-        x1 = exp2_approx(x1 - used[r]);
-        total[r] = fmaf(x1, inverse.y, fmaf(x0, inverse.x, total[r]));
-      }
-    }
-#pragma unroll
-    for (int r = 0; r < 2; ++r) sum[r] = sum[r] * shrink[r] + total[r];
-  }
-
   __device__ __forceinline__ void shrink_out(const float (&shrink)[2]) {
     if (!__any_sync(~0u, shrink[0] != 1 || shrink[1] != 1)) return;
 #pragma unroll

@@ -61,9 +61,7 @@ template <class S>
 __device__ void finish_queries(const PrefillArgs& a, const S& shared, const PrefillItem& item, int buffer,
                                int thread) {
   await_copies();
-  // Scales a key have the softmax's counted in.
-  const float scale =
-      a.dynamic_scales ? 1.0f : a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
+  const float scale = a.score_scale * (a.k_scale != nullptr ? a.k_scale[item.kv_head] : 1.0f);
   if constexpr (S::kType != QType::kBF16) {
     constexpr int kChunks = S::kTile / (kPrefillRows * 16);
 #pragma unroll 4

@@ -1,11 +1,12 @@
 // Tiles of an 8-bit cache: one warpgroup has the keys, one the values, both half of the queries. Codes land,
-// by bulk copies, in the tile itself and become fp16, in which they are exact, in place: a block of 16 keys
-// lands in its own rows of the last panel, is read into registers and written over its rows of all panels.
-// (Loads from global memory would have to end before the fence that hands a tile over.) Scales go beside the
-// tile.
+// by bulk copies, in the tile itself and become fp16 in place: a block of 16 keys lands in its own rows of
+// the last panel, is read into registers and written over its rows of all panels. (Loads from global memory
+// would have to end before the fence that hands a tile over.)
+//
+// With static scales, which are applied to scores and results, fp16 holds the codes, exactly. Dynamic scales
+// are multiplied in here, so that the softmax, which is what the products wait for, has none: keys and values
+// are then what a cache of fp16 would hold, to its largest of 65,504, with two roundings of 2^-11.
 #pragma once
-
-#include <cfloat>
 
 #include "backend/cuda/device/mma.h"
 #include "backend/cuda/kernels/attention_prefill_tiles.cuh"
@@ -17,43 +18,61 @@ __device__ __forceinline__ int32_t first_row() {
   return static_cast<int32_t>(threadIdx.x / 32 % 4 * 32);
 }
 
-// Brings this warp's codes of the cursor's tile to where they are widened, the scales of K and V with those
-// of K. Lanes 0 and 1 copy a block each.
+// Brings this warp's codes of the cursor's tile to where they are widened, and their scales beside it. Lanes
+// 0 and 1 copy a block each.
 template <class S, bool kValue>
 __device__ __forceinline__ void land_codes(const PrefillArgs& a, const TileCursor& cursor, uint8_t* tile,
                                            float* scales, uint32_t landed) {
   const int lane = threadIdx.x % 32;
-  const bool with_scales = !kValue && a.dynamic_scales;
-  if (lane == 0) barrier_arrive_expect(landed, 2 * (S::kBlockCodes + (with_scales ? 2 * 64 : 0)));
+  if (lane == 0) barrier_arrive_expect(landed, 2 * (S::kBlockCodes + (a.dynamic_scales ? 64 : 0)));
   const int32_t row = first_row() + lane % 2 * 16, page_row = cursor.row_in_page(row);
   const uint8_t* head = cursor.head(a, row);  // all lanes
   if (lane >= 2) return;
   bulk_copy(shared_address(tile + S::kLanding + row * 128),
             head + (kValue ? a.layout.v_offset : 0) + page_row * (S::kBlockCodes / 16), S::kBlockCodes,
             landed);
-  if (with_scales) {
-    const uint8_t* from = head + a.layout.scale_offset + page_row * 4;
-    const uint32_t to = shared_address(scales + row * 2);
-    bulk_copy(to, from, 64, landed);
-    bulk_copy(to + 64, from + a.layout.page_size * 4, 64, landed);
+  if (a.dynamic_scales) {
+    const int32_t at = (kValue ? a.layout.page_size : 0) + page_row;
+    bulk_copy(shared_address(scales + row), head + a.layout.scale_offset + at * 4, 64, landed);
   }
 }
 
-// Four codes to pairs of fp16, in which they are exact.
+// Codes are divided by this before they are multiplied by their scale times this: without it the scales of a
+// row whose values are below 2^-6 would be among fp16's subnormal numbers.
 template <QType kType>
-__device__ __forceinline__ uint2 widen(uint32_t codes) {
-  if constexpr (kType == QType::kFp8) return {e4m3x2_to_f16x2(codes), e4m3x2_to_f16x2_high(codes)};
-  codes ^= 0x80808080u;
-  return {biased_int8x2_to_f16x2<0x4140>(codes), biased_int8x2_to_f16x2<0x4342>(codes)};
+inline constexpr float kScaleBy = kType == QType::kInt8 ? 128.0f : 256.0f;
+
+// Four codes to pairs of fp16; kScaled: times `scale`, kScaleBy times their scale, twice.
+template <QType kType, bool kScaled>
+__device__ __forceinline__ uint2 widen(uint32_t codes, uint32_t scale) {
+  uint2 r;
+  if constexpr (kType == QType::kFp8) {
+    r = {e4m3x2_to_f16x2(codes), e4m3x2_to_f16x2_high(codes)};
+    constexpr uint32_t kBy256 = 0x1c001c00;
+    if constexpr (kScaled) r = {multiply_f16x2(r.x, kBy256), multiply_f16x2(r.y, kBy256)};
+  } else {
+    codes ^= 0x80808080u;
+    r = {biased_int8x2_to_f16x2<0x4140, kScaled>(codes), biased_int8x2_to_f16x2<0x4342, kScaled>(codes)};
+  }
+  if constexpr (kScaled) r = {multiply_f16x2(r.x, scale), multiply_f16x2(r.y, scale)};
+  return r;
+}
+
+// A key's factor as a pair of fp16, one a lane. Keys from `valid` on have none: it may be NaN.
+template <QType kType>
+__device__ __forceinline__ uint32_t pair_of_scales(const float* scales, int32_t valid) {
+  const int32_t key = first_row() + static_cast<int32_t>(threadIdx.x % 32);
+  const float scale = key < valid ? scales[key] * kScaleBy<kType> : 0.0f;
+  return pack<__half>(scale, scale);
 }
 
 // One block, in place. K: a lane has 8 dimensions of keys g and g + 8; V: 4 dimensions of keys 2c, 2c +
 // 1, 2c + 8, 2c + 9. Lanes of odd g take K's parts of 32 dimensions in turns with those of even g, so that
 // they write to different banks. Chunk c of row r stands at c ^ (r & 7): what the unrolled j and i add to a
 // chunk or a row is the exclusive or of a constant. Values of keys from `valid` on are zeros: they may be
-// NaN.
-template <class S, bool kValue>
-__device__ __forceinline__ void widen_block(uint8_t* tile, int32_t row, int32_t valid) {
+// NaN. `scales`: of the warp's keys, one a lane.
+template <class S, bool kValue, bool kScaled>
+__device__ __forceinline__ void widen_block(uint8_t* tile, int32_t row, int32_t valid, uint32_t scales) {
   constexpr int kParts = S::kBlockCodes / 512;
   const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
   const uint8_t* landed = tile + S::kLanding + row * 128;
@@ -71,6 +90,14 @@ __device__ __forceinline__ void widen_block(uint8_t* tile, int32_t row, int32_t 
       if (row + 2 * c + 9 >= valid) codes[j].w = 0;
     }
   }
+  uint32_t scale[4] = {};  // of each word's key
+  if constexpr (kScaled) {
+    const int from = row % 32 + (kValue ? 2 * c : g);
+    scale[0] = __shfl_sync(~0u, scales, from);
+    scale[1] = kValue ? __shfl_sync(~0u, scales, from + 1) : scale[0];
+    scale[2] = __shfl_sync(~0u, scales, from + 8);
+    scale[3] = kValue ? __shfl_sync(~0u, scales, from + 9) : scale[2];
+  }
   uint8_t* at = tile + row * 128;
   at += kValue ? c * 256 + ((g / 2 ^ 2 * c) << 4) + g % 2 * 8 : g * 128 + ((c ^ g ^ g % 2 * 4) << 4);
   // The places at `at` with bit 6, or bit 4, the other way round.
@@ -84,29 +111,15 @@ __device__ __forceinline__ void widen_block(uint8_t* tile, int32_t row, int32_t 
     for (int i = 0; i < 4; ++i) {
       if constexpr (kValue) {
         *reinterpret_cast<uint2*>(places[j % 2][i % 2] + j / 2 * S::kPanel + i % 2 * 128 + i / 2 * 1024) =
-            widen<S::kType>(words[i]);
+            widen<S::kType, kScaled>(words[i], scale[i]);
       } else if (i % 2 == 0) {
-        const uint2 low = widen<S::kType>(words[i]), high = widen<S::kType>(words[i + 1]);
+        const uint2 low = widen<S::kType, kScaled>(words[i], scale[i]),
+                    high = widen<S::kType, kScaled>(words[i + 1], scale[i]);
         *reinterpret_cast<uint4*>(places[j % 2][0] + j / 2 * S::kPanel + i / 2 * 1024) = {low.x, low.y,
                                                                                           high.x, high.y};
       }
     }
   }
-}
-
-// Of this warp's keys, one a lane: the scale of its score, the logarithm and the inverse of its value's, in
-// the place of what landed.
-__device__ __forceinline__ void place_scales(float* scales, float score_scale, int32_t valid) {
-  const int lane = threadIdx.x % 32;
-  const int32_t key = first_row() + lane;
-  const float* landed = scales + key / 16 * 32 + lane % 16;
-  float k = landed[0], v = landed[16];
-  __syncwarp();
-  if (key >= valid) k = v = 1.0f;  // they may be NaN
-  v = fmaxf(v, FLT_MIN);
-  scales[key / 2 * 4 + key % 2] = k * score_scale;
-  scales[key / 2 * 4 + 2 + key % 2] = __log2f(v);
-  scales[2 * kPrefillKeys + key] = 1 / v;
 }
 
 // The keys, or the values, of all tiles by a warpgroup, and half of each item's queries.
@@ -125,7 +138,7 @@ __device__ __forceinline__ void load_codes(const PrefillArgs& a, const S& shared
     }
     if (round > 0) barrier_wait(kValue ? shared.value_empty(slot) : shared.key_empty(slot), (round - 1) & 1);
     uint8_t* tile = kValue ? shared.value(slot) : shared.key(slot);
-    float* scales = shared.key_scale(count);
+    float* scales = shared.code_scale(kValue, slot);
     const uint32_t landed = shared.landed(kValue, slot, threadIdx.x / 32 % 4);
     land_codes<S, kValue>(a, cursor, tile, scales, landed);
     if (with_queries) {
@@ -134,9 +147,14 @@ __device__ __forceinline__ void load_codes(const PrefillArgs& a, const S& shared
     }
     barrier_wait(landed, round & 1);
     const int32_t row = first_row(), valid = cursor.valid();
-    widen_block<S, kValue>(tile, row, valid);
-    widen_block<S, kValue>(tile, row + 16, valid);
-    if (!kValue && a.dynamic_scales) place_scales(scales, a.score_scale, valid);
+    if (a.dynamic_scales) {
+      const uint32_t pairs = pair_of_scales<S::kType>(scales, valid);
+      widen_block<S, kValue, true>(tile, row, valid, pairs);
+      widen_block<S, kValue, true>(tile, row + 16, valid, pairs);
+    } else {
+      widen_block<S, kValue, false>(tile, row, valid, 0);
+      widen_block<S, kValue, false>(tile, row + 16, valid, 0);
+    }
     hand_over(kValue ? shared.value_full(slot) : shared.key_full(slot));
   }
 }

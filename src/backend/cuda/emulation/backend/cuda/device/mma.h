@@ -80,11 +80,16 @@ inline uint32_t e4m3x2_to_f16x2(uint32_t codes) {
 inline uint32_t e4m3x2_to_f16x2_high(uint32_t codes) {
   return e4m3x2_to_f16x2(codes >> 16);
 }
-template <uint32_t kSelector>
+template <uint32_t kSelector, bool kBy128 = false>
 uint32_t biased_int8x2_to_f16x2(uint32_t codes) {
-  const uint32_t magic = __byte_perm(codes, 0x64646464u, kSelector);
-  return pack<__half>(emulation::element<__half>(magic, 0) - 1152,
-                      emulation::element<__half>(magic, 1) - 1152);
+  const uint32_t magic = __byte_perm(codes, kBy128 ? 0x48484848u : 0x64646464u, kSelector);
+  const float bias = kBy128 ? 9 : 1152;
+  return pack<__half>(emulation::element<__half>(magic, 0) - bias,
+                      emulation::element<__half>(magic, 1) - bias);
+}
+inline uint32_t multiply_f16x2(uint32_t a, uint32_t b) {
+  return pack<__half>(emulation::element<__half>(a, 0) * emulation::element<__half>(b, 0),
+                      emulation::element<__half>(a, 1) * emulation::element<__half>(b, 1));
 }
 inline float exp2_approx(float x) {
   return std::exp2(x);

@@ -112,6 +112,21 @@ TEST(Predict, BatchesArrivalsAndSmallCaches) {
   EXPECT_GT(alone.seconds, arrival_seconds(slow).back());
 }
 
+// A step is planned when 7/10 of the one before it are over: who comes after that waits for one more.
+TEST(Predict, WhatIsPlannedAheadIsMissed) {
+  const auto model = StepModel::fit(timed(4e-3, 1e-4));
+  const double first = model->seconds(prefill(64)), step = model->seconds(decode(1, 66));
+  const auto ttft_of_second = [&](double steps, bool runs_ahead) {
+    ThroughputOptions two{.input_len = 64, .output_len = 64, .requests = 2};
+    two.arrivals = {0, first + steps * step};
+    return 2e-3 * predict_throughput(*model, {64, 16, 4, 512, runs_ahead}, two)->ttft_ms.mean - first;
+  };
+  const double error = 0.02 * step;  // decodes get longer with their contexts
+  EXPECT_NEAR(ttft_of_second(1.8, true) - ttft_of_second(1.5, true), 0.7 * step, error);
+  EXPECT_NEAR(ttft_of_second(1.8, false) - ttft_of_second(1.5, false), -0.3 * step, error);
+  EXPECT_NEAR(ttft_of_second(1.5, true), ttft_of_second(1.5, false), error);
+}
+
 Variant variant(const std::string& scheme, double weights, double token, double kl, int64_t weight_bytes) {
   Variant v;
   v.scheme = scheme;

@@ -76,7 +76,7 @@ Outcome evaluate(const std::vector<Variant>& variants, size_t index, const Serve
   const auto served =
       predict_throughput(variant.step,
                          {static_cast<int32_t>(pages), variant.memory.page_size, workload.max_batch,
-                          std::max(variant.max_step_tokens, workload.max_batch)},
+                          std::max(variant.max_step_tokens, workload.max_batch), variant.runs_ahead},
                          workload.requests);
   OCTET_CHECK(served.ok()) << served.status().message();
   outcome.served = *served;

@@ -17,6 +17,7 @@ struct Variant {
   std::optional<QualityFigures> quality;  // none where nobody asked
   MemoryPlan memory;                      // for the workload asked about
   int32_t max_step_tokens = 0;
+  bool runs_ahead = false;  // of its backend
   std::vector<StepPoint> points;
   StepModel step;
 

@@ -1,5 +1,7 @@
 #include "advise/predict.h"
 
+#include <algorithm>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -12,11 +14,18 @@ struct Served {
   double arrival = 0, first = 0, last = 0;
 };
 
+// A step that was launched: the device takes them one after the other.
+struct Running {
+  int32_t n_rows = 0;
+  double began = 0, ends = 0;
+};
+
 class Simulation {
  public:
   Simulation(const StepModel& step, const ServingLimits& limits, const ThroughputOptions& workload)
       : step_(step),
         workload_(workload),
+        max_open_(limits.runs_ahead ? 2 : 1),
         pages_(limits.n_pages, limits.page_size, /*prefix_cache=*/false),
         scheduler_({limits.max_batch,
                     limits.max_step_tokens,
@@ -32,17 +41,12 @@ class Simulation {
     while (n_ended_ < workload_.requests) {
       arrive();
       const StepPlan& plan = scheduler_.plan();
-      if (plan.empty()) {  // nobody is there: until somebody comes
+      if (!plan.empty()) {
+        launch(plan);
+      } else if (open_.empty()) {  // nobody is there: until somebody comes
         now_ = arrivals_[groups_.size()];
-        continue;
       }
-      StepShape shape;
-      for (const PlanEntry& entry : plan.entries) shape.add(entry.first, entry.n_tokens);
-      shape.rows = plan.n_rows;
-      now_ += step_.seconds(shape);
-      sampled_.assign(static_cast<size_t>(plan.n_rows), SampledToken{});
-      for (auto& token : sampled_) token.token = 0;
-      for (const StepResult& result : scheduler_.commit(sampled_)) take(result);
+      if (std::ssize(open_) == max_open_ || (plan.empty() && !open_.empty())) complete();
     }
     return summary();
   }
@@ -57,6 +61,25 @@ class Simulation {
       groups_.push_back(std::make_unique<RequestGroup>(groups_.size() + 1, std::move(request), 0));
       scheduler_.add(*groups_.back());
     }
+  }
+
+  void launch(const StepPlan& plan) {
+    StepShape shape;
+    for (const PlanEntry& entry : plan.entries) shape.add(entry.first, entry.n_tokens);
+    shape.rows = plan.n_rows;
+    const double begins = open_.empty() ? now_ : std::max(now_, open_.back().ends);
+    open_.push_back({plan.n_rows, begins, begins + step_.seconds(shape)});
+  }
+
+  // The oldest step, and up to when the next is planned.
+  void complete() {
+    const Running step = open_.front();
+    open_.pop_front();
+    now_ = std::max(now_, step.ends);
+    sampled_.assign(static_cast<size_t>(step.n_rows), SampledToken{});
+    for (auto& token : sampled_) token.token = 0;
+    for (const StepResult& result : scheduler_.commit(sampled_)) take(result);
+    now_ += (step.ends - step.began) * scheduler_.share_to_wait();
   }
 
   void take(const StepResult& result) {
@@ -75,12 +98,12 @@ class Simulation {
         tpot.push_back(1e3 * (served.last - served.first) / (workload_.output_len - 1));
       }
     }
-    result.seconds = now_;
+    for (const Served& served : served_) result.seconds = std::max(result.seconds, served.last);
     result.input_tokens = int64_t{workload_.requests} * workload_.input_len;
     result.output_tokens = int64_t{workload_.requests} * workload_.output_len;
-    result.output_tok_s = static_cast<double>(result.output_tokens) / now_;
-    result.total_tok_s = static_cast<double>(result.input_tokens + result.output_tokens) / now_;
-    result.request_s = workload_.requests / now_;
+    result.output_tok_s = static_cast<double>(result.output_tokens) / result.seconds;
+    result.total_tok_s = static_cast<double>(result.input_tokens + result.output_tokens) / result.seconds;
+    result.request_s = workload_.requests / result.seconds;
     result.ttft_ms = percentiles(std::move(ttft));
     result.tpot_ms = percentiles(std::move(tpot));
     return result;
@@ -88,13 +111,15 @@ class Simulation {
 
   const StepModel& step_;
   const ThroughputOptions& workload_;
+  const int64_t max_open_;
   BlockManager pages_;
   Scheduler scheduler_;
   const std::vector<double> arrivals_;
   std::vector<Served> served_;
   std::vector<std::unique_ptr<RequestGroup>> groups_;
+  std::deque<Running> open_;
   std::vector<SampledToken> sampled_;
-  double now_ = 0;
+  double now_ = 0;  // of the host
   int32_t n_ended_ = 0;
 };
 

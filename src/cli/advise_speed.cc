@@ -52,6 +52,7 @@ Status measure_speed(const AdviseArgs& args, const std::string& scheme, ModelArg
   variant.quality = quality;
   variant.memory = session.model->memory();
   variant.max_step_tokens = session.model->max_step_tokens();
+  variant.runs_ahead = session.model->ops().info().runs_ahead;
   log_info(name + ": timing steps");
   OCTET_ASSIGN_OR_RETURN(variant.points, time_steps(*session.model, advice, kRoundSeconds));
   OCTET_ASSIGN_OR_RETURN(variant.step, StepModel::fit(variant.points));

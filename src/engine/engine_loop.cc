@@ -193,7 +193,6 @@ void EngineLoop::launch(const StepPlan& plan, Clock::time_point started) {
   builder_.build(plan);
   Launched& step = launched_[n_launched_++ % 2];
   step.n_rows = plan.n_rows;
-  step.decodes = plan.n_rows == plan.n_tokens;
   step.started = started;
   executor_->launch(builder_.batch(), builder_.sampling(), std::span(step.sampled).first(step.n_rows));
 }
@@ -206,23 +205,10 @@ void EngineLoop::complete() {
   const auto began = std::max(step.started, last_completed_);
   metrics_.committed(results, began, now);
   last_completed_ = now;
-  plan_at_ = when_to_plan(step, began, now);
+  plan_at_ = now + std::chrono::duration_cast<Clock::duration>((now - began) * scheduler_.share_to_wait());
   publish_gauges();
   for (const StepResult& result : results) emit(result);
   step.ended.clear();
-}
-
-// Where a new request would be admitted, the step behind can wait until most of this one is over: what comes
-// meanwhile begins one step sooner. Decodes take as long as those before them; what is left of the time is
-// for the host, and for decodes that take less.
-Clock::time_point EngineLoop::when_to_plan(const Launched& completed, Clock::time_point began,
-                                           Clock::time_point now) const {
-  if (n_launched_ == n_completed_) return now;
-  const bool has_room =
-      scheduler_.n_waiting() == 0 && std::ssize(scheduler_.running()) < scheduler_.limits().max_batch;
-  const Launched& running = launched_[n_completed_ % 2];
-  const bool alike = running.decodes && completed.decodes && 10 * running.n_rows >= 9 * completed.n_rows;
-  return has_room && alike ? now + (now - began) * 7 / 10 : now;
 }
 
 void EngineLoop::fail(const Status& error) {

@@ -44,7 +44,6 @@ class EngineLoop final : public Engine {
   struct Launched {
     std::vector<SampledToken> sampled;  // [max_rows]
     int32_t n_rows = 0;
-    bool decodes = false;  // a token of each sequence and no prompts
     Clock::time_point started{};
     std::vector<std::unique_ptr<RequestGroup>> ended;  // requests that this step, the newest, still names
   };
@@ -58,8 +57,6 @@ class EngineLoop final : public Engine {
   void step();
   void launch(const StepPlan& plan, Clock::time_point started);
   void complete();  // the oldest step that was launched
-  Clock::time_point when_to_plan(const Launched& completed, Clock::time_point began,
-                                 Clock::time_point now) const;
   void fail(const Status& error);
   void end_choices(RequestGroup& group, int32_t choice);
   void emit(const StepResult& result);

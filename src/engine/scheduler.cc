@@ -74,6 +74,17 @@ bool Scheduler::may_plan_ahead() const {
   return std::ranges::none_of(running_, [](const Sequence* s) { return s->wants_penalties(); });
 }
 
+// Where a new request would be admitted, most of the step under way can pass. Decodes take as long as those
+// before them; what is left of the time is for the host, and for decodes that take less.
+double Scheduler::share_to_wait() const {
+  if (n_open_ != 1) return 0;
+  const StepPlan &last = plans_[1 - oldest_], &running = plans_[oldest_];
+  const bool has_room = waiting_.empty() && std::ssize(running_) < limits_.max_batch;
+  const bool alike = running.n_rows == running.n_tokens && last.n_rows == last.n_tokens &&
+                     10 * running.n_rows >= 9 * last.n_rows;
+  return has_room && alike ? 0.7 : 0;
+}
+
 void Scheduler::plan_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];

@@ -61,6 +61,9 @@ class Scheduler {
   // Whether plan() may be called with one plan open: not where a penalty depends on the token in flight.
   bool may_plan_ahead() const;
   int32_t n_open() const { return n_open_; }
+  // With one plan open, after a commit: how long the plan behind it can wait, as a share of what the one
+  // committed took, so that requests that come meanwhile are in it.
+  double share_to_wait() const;
   // Of the oldest open plan. `sampled`: one for each of its rows, in order. One result for each sequence that
   // got a token or broke.
   std::span<const StepResult> commit(std::span<const SampledToken> sampled);

@@ -107,6 +107,7 @@ Status add_speed(const json& row, const std::string& where, Results& results) {
   s.output_len = f.count("output_len");
   s.max_batch = f.count("max_batch");
   s.rate = f.number_if("rate").value_or(0);
+  s.requests = f.number_if("requests").value_or(0);
   s.output_tok_s = f.number("output_tok_s");
   ResultFields ttft(f.object("ttft_ms"), where + ": ttft_ms"), tpot(f.object("tpot_ms"), where + ": tpot_ms");
   OCTET_RETURN_IF_ERROR(f.status());

@@ -17,7 +17,8 @@ struct SpeedRow {
   std::string engine = "octet", device, model, scheme, kv_dtype;
   bool quantized_head = false;
   int32_t input_len = 0, output_len = 0, max_batch = 0;
-  double rate = 0;  // requests a second; 0: all at once
+  double rate = 0;      // requests a second; 0: all at once
+  double requests = 0;  // how many; 0: not told
   std::optional<double> output_tok_s, ttft_p50, ttft_p99, tpot_p50;
   bool summary = false;  // of runs that may be there one by one as well
 };

@@ -15,7 +15,7 @@ namespace {
 auto order_of(const SpeedRow& r) {
   return std::tuple(r.engine != "octet", r.engine, r.device, r.model, !is_half(r.scheme), r.scheme,
                     r.quantized_head, !is_half(r.kv_dtype), r.kv_dtype, r.input_len, r.output_len, r.rate,
-                    r.max_batch);
+                    r.max_batch, -r.requests);
 }
 
 std::optional<double> limit_of(const SpeedRow& row, const Results& results, const ShapeOf& shape_of) {
@@ -100,6 +100,16 @@ std::vector<SpeedCell> speed_cells(const Results& results, const ShapeOf& shape_
   return cells;
 }
 
+std::vector<SpeedCell> largest_runs(const std::vector<SpeedCell>& cells) {
+  std::vector<SpeedCell> largest;
+  for (const SpeedCell& cell : cells) {
+    SpeedRow alike = cell.row;
+    if (!largest.empty()) alike.requests = largest.back().row.requests;
+    if (largest.empty() || order_of(alike) != order_of(largest.back().row)) largest.push_back(cell);
+  }
+  return largest;
+}
+
 void add_figure(Study& study, ReportSection& section, Figure figure) {
   section.charts.push_back(to_chart(figure));
   section.charts.back().svg = to_svg(figure);
@@ -108,9 +118,9 @@ void add_figure(Study& study, ReportSection& section, Figure figure) {
 
 Study make_study(const Results& results, const ShapeOf& shape_of) {
   Study study;
-  const auto cells = speed_cells(results, shape_of);
+  const auto all = speed_cells(results, shape_of), cells = largest_runs(all);
   add_throughput(cells, study);
-  add_static_against_dynamic(cells, study);
+  add_static_against_dynamic(all, study);
   add_first_token(cells, study);
   add_steps(results, study);
   add_quality(results, study);

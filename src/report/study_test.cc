@@ -73,6 +73,23 @@ TEST(Study, StaticAgainstDynamicAndFirstTokens) {
   EXPECT_EQ(series(f, "vLLM 0.26.0: bf16").values[1], 63);
 }
 
+// Runs of a cell count where they are of the most requests; schemes are compared over as many.
+TEST(Study, RunsOfFewerRequestsAreNotMixedIn) {
+  std::string text;
+  const auto add = [&](const char* scheme, int requests, double tok_s) {
+    nlohmann::json row = speed_json(scheme, "bf16", 2048, 128, 64, 0, tok_s);
+    row["requests"] = requests;
+    text += row.dump() + "\n";
+  };
+  add("fp8", 64, 1000);
+  add("fp8-static", 64, 1040);
+  add("fp8-static", 128, 1200);
+  const Study study = study_of({text});
+  EXPECT_EQ(series(figure(study, "throughput-2048-128"), "fp8-static").values[0], 1200);
+  EXPECT_EQ(series(figure(study, "throughput-2048-128"), "fp8").values[0], 1000);
+  EXPECT_NEAR(*series(figure(study, "fp8-static"), "2048/128").values[0], 4, 1e-9);
+}
+
 TEST(Study, StepsByBatchAndByContext) {
   const Study study = study_of({profile_text()});
   const Figure& shares = figure(study, "step-shares");

@@ -37,13 +37,6 @@ struct Case {
   int32_t page_size = 64;
 };
 
-int failures = 0;
-void expect(bool ok, const std::string& what) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
-
 // One case with one cache: the keys and values of all chunks, written by rope_write_kv.
 class Trial {
  public:

@@ -1,5 +1,5 @@
-// What the attention checks share: device memory, random numbers, a batch of sequences on scattered pages,
-// and attention in double over what the cache holds.
+// What the attention checks share: a batch of sequences on scattered pages, and attention in double over what
+// the cache holds.
 #pragma once
 
 #include <algorithm>
@@ -18,20 +18,11 @@
 #include "backend/cuda/device/bulk_copy.h"
 #include "backend/cuda/device/pdl.h"
 #include "backend/cuda/kernels/attention.h"
+#include "backend/cuda/kernels/check_util.cuh"
 #include "backend/cuda/kernels/kv_layout.h"
 #include "backend/cuda/kernels/rope.h"
 
 namespace octet::cuda::check {
-
-inline void succeed(cudaError_t e, const char* what) {
-  if (e == cudaSuccess) return;
-  std::printf("%s: %s\n", what, cudaGetErrorString(e));
-  std::exit(1);
-}
-inline void finish(const char* what) {
-  succeed(cudaGetLastError(), what);
-  succeed(cudaDeviceSynchronize(), what);
-}
 
 // Says so where there is no GPU to check on; otherwise kernels may be launched.
 inline bool has_device() {
@@ -43,44 +34,6 @@ inline bool has_device() {
   const Status ready = prepare_attention();
   if (!ready.ok()) std::printf("%s\n", ready.message().c_str()), std::exit(1);
   return true;
-}
-
-template <class T>
-class Array {
- public:
-  explicit Array(size_t n, int byte = 0) : n_(n) {
-    succeed(cudaMalloc(&data_, std::max<size_t>(n, 1) * sizeof(T)), "cudaMalloc");
-    succeed(cudaMemset(data_, byte, n * sizeof(T)), "cudaMemset");
-  }
-  explicit Array(const std::vector<T>& v) : Array(v.size()) {
-    succeed(cudaMemcpy(data_, v.data(), n_ * sizeof(T), cudaMemcpyHostToDevice), "upload");
-  }
-  Array(const Array&) = delete;
-  ~Array() { cudaFree(data_); }
-  T* data() const { return data_; }
-  size_t size() const { return n_; }
-  std::vector<T> host() const {
-    std::vector<T> v(n_);
-    succeed(cudaMemcpy(v.data(), data_, n_ * sizeof(T), cudaMemcpyDeviceToHost), "download");
-    return v;
-  }
-
- private:
-  T* data_ = nullptr;
-  size_t n_ = 0;
-};
-
-// About normal numbers of variance 1, the same for the same index.
-inline __host__ __device__ float noise(uint64_t i) {
-  float sum = 0;
-  for (int j = 0; j < 4; ++j) {
-    uint64_t h = (i * 4 + j + 1) * 0x9e3779b97f4a7c15ull;
-    h ^= h >> 31;
-    h *= 0xbf58476d1ce4e5b9ull;
-    h ^= h >> 29;
-    sum += static_cast<float>(h >> 40) * 0x1p-24f - 0.5f;
-  }
-  return sum * 1.7320508f;
 }
 
 __global__ void fill_noise(__nv_bfloat16* x, size_t n, uint64_t seed, float scale) {

@@ -342,10 +342,13 @@ TEST_P(EngineTest, BrokenLogitsEndTheRequestAndNoOther) {
 
 TEST_P(EngineTest, ADeviceThatFailsEndsAllRequestsAndTheEngine) {
   std::atomic<int64_t> steps_left{10};
-  start({.max_batch = 2},
-        [&](fake::FakeExecutor& executor) { executor.fails = [&] { return steps_left-- <= 0; }; });
+  start({.max_batch = 2}, [&](fake::FakeExecutor& executor) {
+    gated()(executor);  // all are there before it fails
+    executor.fails = [&] { return steps_left-- <= 0; };
+  });
   std::vector<std::shared_ptr<Client>> clients;
   for (int32_t i = 0; i < 5; ++i) clients.push_back(submit(make_request({5}, kEndless, 1 + i % 2)));
+  open_gate_ = 1000;
   for (auto& client : clients) {
     client->wait();
     EXPECT_EQ(client->choice().finish, FinishReason::kError);

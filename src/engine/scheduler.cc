@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 
 #include "base/check.h"
@@ -106,9 +107,7 @@ void Scheduler::plan_prefills() {
 }
 
 void Scheduler::admit() {
-  if (waiting_.empty()) return;
-  auto n_growing = static_cast<int32_t>(
-      std::ranges::count_if(running_, [this](const Sequence* s) { return may_grow(*s); }));
+  std::optional<int32_t> n_growing;  // counted where somebody may come in: a full batch has no use for it
   for (size_t place = 0; place < waiting_.size();) {
     const auto n_running = static_cast<int32_t>(running_.size());
     const StepPlan& plan = newest();
@@ -122,9 +121,13 @@ void Scheduler::admit() {
       ++place;
       continue;
     }
-    if (!pages_.can_allocate(sequence.text(), sequence.group->max_cached(), n_growing)) return;
+    if (!n_growing) {
+      n_growing = static_cast<int32_t>(
+          std::ranges::count_if(running_, [this](const Sequence* s) { return may_grow(*s); }));
+    }
+    if (!pages_.can_allocate(sequence.text(), sequence.group->max_cached(), *n_growing)) return;
     admit(place, sequence);
-    n_growing += may_grow(sequence) ? 1 : 0;
+    *n_growing += may_grow(sequence) ? 1 : 0;
   }
 }
 

@@ -37,8 +37,8 @@ def sums(rows):
     total = {}
     for row in rows:
         by_tokens = total.setdefault(row["type"], {})
-        by_tokens[str(row["m"])] = round(by_tokens.get(str(row["m"]), 0) + row["us"], 1)
-    return total
+        by_tokens[str(row["m"])] = by_tokens.get(str(row["m"]), 0) + row["us"]
+    return {kind: {tokens: round(us, 1) for tokens, us in by_tokens.items()} for kind, by_tokens in total.items()}
 
 
 def attention(rows):

@@ -133,7 +133,8 @@ TEST(CudaModel, SmallModelAgreesWithTheCpu) {
   // bits. What must be the same is what the scheme costs, and that is known twice from the CPU: as it is, and
   // with results rounded to bf16 as the GPU's are. These are draws of one distribution: over this text and
   // the instruction sets of the CPU, the second KL is 0.88 to 1.15 of the first in a quantized scheme (in
-  // bf16, which has no first, 6.6e-4 and 8.6e-4), so half as much again as the larger is what a GPU may have.
+  // bf16, which has no first, 6.6e-4 and 8.6e-4), so three tenths more than the larger is what a GPU may have
+  // (an H100 has 0.66 to 0.98 of it).
   // How many tokens change is a count, whose spread is its root: three times that of the difference of two.
   for (const auto& [scheme, kv] : {std::pair{"bf16", "auto"},
                                    {"fp16", "auto"},
@@ -154,7 +155,7 @@ TEST(CudaModel, SmallModelAgreesWithTheCpu) {
         "likely tokens %d, %d, %d of %zu\n",
         scheme, kv, cpu_kl, rounded_kl, cuda_kl, cpu_changed, rounded_changed, cuda_changed, ids.size());
     RecordProperty(std::string(scheme) + "_" + kv + "_kl", std::to_string(cuda_kl));
-    EXPECT_LT(cuda_kl, 1.5 * std::max(cpu_kl, rounded_kl)) << scheme << " " << kv;
+    EXPECT_LT(cuda_kl, 1.3 * std::max(cpu_kl, rounded_kl)) << scheme << " " << kv;
     const double most = std::max(cpu_changed, rounded_changed);
     EXPECT_LE(cuda_changed, most + 3 * std::sqrt(2 * (most + 1))) << scheme << " " << kv;
   }

@@ -346,7 +346,10 @@ int run(bool small) {
   Case many{heads(32, 8, 128), {}};
   for (int32_t s = 0; s < 256; ++s) many.chunks.push_back({s * 37 % 900, s % 50 == 49 ? 0 : 1});
   if (!small) check_case(many, false);
-  for (const Cache& cache : kCaches) check_small_queries(cache), check_small_values(cache);
+  for (const Cache& cache : kCaches) {
+    check_small_queries(cache);
+    check_small_values(cache);
+  }
   for (const Cache& cache : kCaches) {
     if (small && cache.type != QType::kBF16) continue;
     check_forms(

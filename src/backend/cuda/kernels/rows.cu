@@ -183,17 +183,18 @@ __global__ void encode_ragged_rows(Source source, RowEncoder out, int64_t cols) 
   const int64_t row = blockIdx.x;
   let_next_kernel_start();
   wait_for_previous_kernel();
-  float squares = 0;
+  float factor = 1;
   if constexpr (Source::kSums) {
+    float squares = 0;
     for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
       const float v = source.value(row, c);
       squares += v * v;
     }
-    squares = block_reduce<Sum>(squares, scratch[0], 0.0f);
+    factor = source.factor(block_reduce<Sum>(squares, scratch[0], 0.0f));
   }
   const auto f = [&](int64_t c) {
     const float v = source.value(row, c);
-    if constexpr (Source::kSums) return v * source.factor(squares) * source.gamma[c];
+    if constexpr (Source::kSums) return v * factor * source.gamma[c];
     return v;
   };
   float absmax = 0;

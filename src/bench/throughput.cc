@@ -149,19 +149,24 @@ Result<ThroughputResult> bench_throughput(Engine& engine, const ModelConfig& con
     progress.advance(tokens - shown);
     shown = tokens;
   };
-  for (size_t i = 0; i < board.times.size(); ++i) {
-    const auto arrival =
-        start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals[i]));
-    if (arrivals[i] > 0) {
+  const auto start_of = [&](size_t i) {
+    return start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arrivals[i]));
+  };
+  for (size_t i = 0; i < board.times.size();) {
+    const auto arrival = start_of(i);
+    if (arrival > start) {
       std::this_thread::sleep_until(arrival);
       std::unique_lock lock(board.mutex);
       show(board.tokens);
     }
-    board.times[i].arrival = arrival;
-    auto id = engine.submit(std::move(requests[i]));
-    if (!id.ok()) {
+    std::vector<Request> together;
+    for (; i < arrivals.size() && start_of(i) == arrival; ++i) {
+      board.times[i].arrival = arrival;
+      together.push_back(std::move(requests[i]));
+    }
+    if (auto ids = engine.submit(std::move(together)); !ids.ok()) {
       engine.drain(std::chrono::milliseconds(0));
-      return id.status();
+      return ids.status();
     }
   }
   std::unique_lock lock(board.mutex);

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -16,6 +17,13 @@ Status check_option(const char* name, int64_t value, int64_t low, int64_t high, 
 }
 
 }  // namespace
+
+Result<RequestId> Engine::submit(Request request) {
+  std::vector<Request> requests;
+  requests.push_back(std::move(request));
+  OCTET_ASSIGN_OR_RETURN(const auto ids, submit(std::move(requests)));
+  return ids.front();
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(Model& model, const EngineOptions& options) {
   return create(std::make_unique<ModelExecutor>(model), options);

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/metrics.h"
 #include "engine/request.h"
@@ -41,11 +42,13 @@ class Engine {
   // Stops the thread; open requests end as cancelled. Neither this nor drain() may be called from on_event.
   virtual ~Engine() = default;
 
+  // All of them or none; the next step that is planned sees them all.
   // Errors: kInvalidArgument (empty prompt, too long for max_context, bad sampling values),
   // kResourceExhausted (queue full), kUnavailable (draining, or the device failed). After success on_event
   // will be called until a finish for each of the n choices; the first call may come before submit() has
   // returned.
-  virtual Result<RequestId> submit(Request request) = 0;
+  virtual Result<std::vector<RequestId>> submit(std::vector<Request> requests) = 0;
+  Result<RequestId> submit(Request request);
   // Ends a request within a step; the last event of each of its choices says kCancelled. Unknown ids are
   // ignored.
   virtual void cancel(RequestId id) = 0;

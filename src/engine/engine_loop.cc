@@ -76,27 +76,43 @@ Status EngineLoop::check(const Request& request) const {
   return request.sampling.validate(vocab_size_);
 }
 
-Result<RequestId> EngineLoop::submit(Request request) {
+Result<std::vector<RequestId>> EngineLoop::submit(std::vector<Request> requests) {
   const auto submitted_at = Clock::now();
-  OCTET_RETURN_IF_ERROR(check(request));
+  int64_t n_choices = 0;
+  for (const Request& request : requests) {
+    OCTET_RETURN_IF_ERROR(check(request));
+    n_choices += request.n;
+  }
+  std::vector<RequestId> ids;
   std::unique_lock lock(mutex_);
   if (!broken_.ok()) return unavailable(broken_.message());
   if (draining_ || stop_) return unavailable("the engine is shutting down and takes no new requests");
-  if (n_waiting_ >= options_.max_waiting) {
-    return resource_exhausted(fmt::format(
-        "{} sequences are waiting, as many as the queue holds (max_waiting); try again later", n_waiting_));
+  // The last one may go over it with its choices.
+  const int64_t n_before = requests.empty() ? 0 : n_waiting_ + n_choices - requests.back().n;
+  if (n_before >= options_.max_waiting) {
+    return resource_exhausted(
+        n_waiting_ >= options_.max_waiting
+            ? fmt::format(
+                  "{} sequences are waiting, as many as the queue holds (max_waiting); try again later",
+                  n_waiting_)
+            : fmt::format(
+                  "{} sequences at once, with {} that wait, are more than the queue holds (max_waiting: "
+                  "{}); ask for fewer, or try again later",
+                  n_choices, n_waiting_, options_.max_waiting));
   }
-  const RequestId id = ++last_id_;
-  const auto& sampling = request.sampling;
-  const uint64_t seed = sampling.has_seed ? sampling.seed : draw_seed(options_.seed, id);
-  n_waiting_ += request.n;
-  ++n_open_;
-  auto group = std::make_unique<RequestGroup>(id, std::move(request), seed);
-  group->submitted_at = submitted_at;
-  queue_.push_back({std::move(group), id, kAllChoices});
+  n_waiting_ += n_choices;
+  n_open_ += std::ssize(requests);
+  for (Request& request : requests) {
+    const RequestId id = ids.emplace_back(++last_id_);
+    const auto& sampling = request.sampling;
+    const uint64_t seed = sampling.has_seed ? sampling.seed : draw_seed(options_.seed, id);
+    auto group = std::make_unique<RequestGroup>(id, std::move(request), seed);
+    group->submitted_at = submitted_at;
+    queue_.push_back({std::move(group), id, kAllChoices});
+  }
   lock.unlock();
   wake_.notify_one();
-  return id;
+  return ids;
 }
 
 void EngineLoop::cancel(RequestId id) {

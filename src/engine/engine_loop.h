@@ -24,7 +24,7 @@ class EngineLoop final : public Engine {
   EngineLoop(std::unique_ptr<Executor> executor, const EngineOptions& options, SchedulerLimits limits);
   ~EngineLoop() override;
 
-  Result<RequestId> submit(Request request) override;
+  Result<std::vector<RequestId>> submit(std::vector<Request> requests) override;
   void cancel(RequestId id) override;
   void cancel_choice(RequestId id, int32_t choice) override;
   void drain(std::chrono::milliseconds timeout) override;

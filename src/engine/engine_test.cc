@@ -270,6 +270,34 @@ TEST_P(EngineTest, AFullQueueRefuses) {
   submit(make_request({5}))->wait();
 }
 
+TEST_P(EngineTest, RequestsThatComeTogetherAreTakenTogetherOrNotAtAll) {
+  start({.max_batch = 4, .max_waiting = 2}, gated());
+  std::vector<std::shared_ptr<Client>> clients;
+  const auto requests = [&](int n) {
+    std::vector<Request> together;
+    clients.clear();
+    for (int i = 0; i < n; ++i) {
+      auto client = clients.emplace_back(std::make_shared<Client>(1));
+      together.push_back(make_request({5}, {.max_tokens = 2, .ignore_eos = true}));
+      together.back().on_event = [client](const OutputEvent& event) { client->take(event); };
+    }
+    return together;
+  };
+  const auto refused = engine_->submit(requests(3));
+  ASSERT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(refused.status().message().find("3 sequences at once"), std::string::npos);
+  auto one_is_wrong = requests(2);
+  one_is_wrong.back().prompt.clear();
+  EXPECT_EQ(engine_->submit(std::move(one_is_wrong)).status().code(), StatusCode::kInvalidArgument);
+  const auto taken = engine_->submit(requests(2));
+  ASSERT_TRUE(taken.ok()) << taken.status().message();
+  ASSERT_EQ(taken->size(), 2u);
+  EXPECT_NE((*taken)[0], (*taken)[1]);
+  open_gate_ = 2;  // two steps are enough for both: the first one had both
+  for (const auto& client : clients) client->wait();
+  EXPECT_EQ(engine_->metrics().finished_length, 2u);
+}
+
 TEST_P(EngineTest, CancelsWaitingAndRunningRequests) {
   start({.max_batch = 1}, gated());
   RequestId running_id = 0, waiting_id = 0;

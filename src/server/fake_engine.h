@@ -93,20 +93,23 @@ class FakeEngine final : public Engine {
     thread_.join();
   }
 
-  Result<RequestId> submit(Request request) override {
+  Result<std::vector<RequestId>> submit(std::vector<Request> requests) override {
     const std::lock_guard lock(mutex_);
     if (draining_) return unavailable("the engine is draining");
     if (broken_) return unavailable("the fake device broke");
-    if (open_.size() >= options_.max_open) return resource_exhausted("the queue is full");
-    OCTET_RETURN_IF_ERROR(request.sampling.validate(FakeTokenizer::kSize));
-    const RequestId id = next_++;
-    last_request_ = request;
-    Open& open = open_[id];
-    open.request = std::move(request);
-    open.choices.resize(open.request.n);
-    metrics_.prompt_tokens += open.request.prompt.size();
+    if (open_.size() + requests.size() > options_.max_open) return resource_exhausted("the queue is full");
+    for (const Request& request : requests)
+      OCTET_RETURN_IF_ERROR(request.sampling.validate(FakeTokenizer::kSize));
+    std::vector<RequestId> ids;
+    for (Request& request : requests) {
+      last_request_ = request;
+      Open& open = open_[ids.emplace_back(next_++)];
+      open.request = std::move(request);
+      open.choices.resize(open.request.n);
+      metrics_.prompt_tokens += open.request.prompt.size();
+    }
     changed_.notify_all();
-    return id;
+    return ids;
   }
   void cancel(RequestId id) override {
     const std::lock_guard lock(mutex_);

@@ -70,8 +70,9 @@ void Generation::start(const GenerationContext& context, ResponseHead head, Prep
 }
 
 std::optional<ApiError> Generation::submit() {
+  std::vector<Request> requests;
   for (size_t p = 0; p < prompts_.size(); ++p) {
-    Request request;
+    Request& request = requests.emplace_back();
     request.prompt = request_.prompts[p].ids;
     request.sampling = request_.common.sampling;
     request.n = request_.best_of;
@@ -80,9 +81,11 @@ std::optional<ApiError> Generation::submit() {
                         prompt = static_cast<int32_t>(p)](const OutputEvent& event) {
       mailbox->push(self, prompt, event);
     };
-    Result<RequestId> id = context_.model.engine.submit(std::move(request));
-    if (!id.ok()) return to_api_error(id.status());
-    prompts_[p].id = *id;
+  }
+  const auto ids = context_.model.engine.submit(std::move(requests));
+  if (!ids.ok()) return to_api_error(ids.status());
+  for (size_t p = 0; p < prompts_.size(); ++p) {
+    prompts_[p].id = (*ids)[p];
     prompts_[p].submitted = true;
   }
   return std::nullopt;

@@ -50,6 +50,13 @@ std::vector<std::vector<Chunk>> steps_to_time(const Model& model, const MeasureO
       if (length >= tokens) break;  // the shorter prompts make the same step
     }
   }
+  // A prompt beside decodes: a few tokens more can take another round of a product's tiles.
+  for (const int32_t decodes : {4, most_sequences / 2}) {
+    if (decodes < 1 || decodes >= most_sequences || options.input_len + decodes > model.max_step_tokens())
+      continue;
+    auto& chunks = steps.emplace_back(static_cast<size_t>(decodes), Chunk{length - 1, 1});
+    chunks.push_back({0, options.input_len});
+  }
   // A prompt longer than a step: its later chunks read those before them.
   if (const int32_t chunk = std::min(model.max_step_tokens(), options.input_len / 2); chunk > 1) {
     steps.push_back({{options.input_len - chunk, chunk}});

@@ -43,6 +43,8 @@ QView QuantSlot::view(const QuantArgs& args, int64_t rows) const {
     v.outliers = data_.as<uint16_t>() + rows_ * cols_;
     v.outlier_count = outlier_count_.as<int32_t>();
   }
+  const auto room = static_cast<int64_t>(data_.bytes()) / (args.outlier > 0 ? 2 : 1);
+  v.rows_there = room / (cols_ * static_cast<int64_t>(qtype_bytes(args.type)));
   return v;
 }
 

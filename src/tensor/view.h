@@ -2,6 +2,7 @@
 // All matrices are row-major; `stride` counts elements from one row to the next.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,6 +45,7 @@ struct QView {
   // step.
   uint16_t* outliers = nullptr;
   int32_t* outlier_count = nullptr;
+  int64_t rows_there = 0;  // that the memory has, where more than `rows`: a kernel may read them for nothing
 
   template <typename T>
   T* row(int64_t i) const {
@@ -52,6 +54,19 @@ struct QView {
   QView head(int64_t n) const {
     QView v = *this;
     v.rows = n;
+    return v;
+  }
+  // The rows from `first` on.
+  QView tail(int64_t first) const {
+    QView v = *this;
+    v.data = static_cast<char*>(data) + first * stride * static_cast<int64_t>(qtype_bytes(args.type));
+    v.rows -= first;
+    v.rows_there = std::max(v.rows, rows_there - first);
+    if (args.scale == QScale::kToken) {
+      v.scale += first;
+      if (zero_point != nullptr) v.zero_point += first;
+    }
+    if (args.outlier > 0) v.outliers += first * stride, v.outlier_count += first;
     return v;
   }
 };

@@ -164,7 +164,7 @@ class CudaOps final : public Ops {
   static GemmPlannerOptions planner_options(const CudaDevice& device, const CudaOptions& options);
   GemmPlanner::Tune tuner() {
     return [this](GemmPlans& plans, const GemmShape& shape) {
-      return tune_gemms(plans, {shape}, kMostTimedTokens, stream_, kStartEffort);
+      return tune_gemms(plans, {shape}, gemm_buckets(kMostTimedTokens), stream_, kStartEffort);
     };
   }
 

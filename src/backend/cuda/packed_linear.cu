@@ -142,10 +142,16 @@ Status CudaLinear::load_values(const LinearWeights& w, Ops& ops, uint8_t* codes,
   return {};
 }
 
+void CudaLinear::run(const QView& a, const GemmResults& d, cudaStream_t stream) const {
+  const int64_t first = plans_->first_part(a.rows);
+  gemm(a.head(first), gemm_, d, plans_->at(first), stream);
+  if (first < a.rows) gemm(a.tail(first), gemm_, d.tail(first), plans_->at(a.rows - first), stream);
+}
+
 void CudaLinear::multiply(const QView& a, const View& d, bool add, cudaStream_t stream) const {
   OCTET_CHECK(!gemm_.gated && d.cols == n) << "a product of " << n << " into " << d.cols << " columns";
   if (gemm_.data == nullptr || !gemm_takes(a, gemm_)) return generic_linear(a, weight_, d, add, stream);
-  gemm(a, gemm_, GemmResults(d, add), plans_->at(a.rows), stream);
+  run(a, GemmResults(d, add), stream);
 }
 
 void CudaLinear::multiply_gated(const QView& a, const View& scratch, const QView& out,
@@ -163,7 +169,7 @@ void CudaLinear::multiply_gated(const QView& a, const View& scratch, const QView
     d.stride = out.stride;
     d.scale = out.scale;
   }
-  gemm(a, gemm_, d, plans_->at(a.rows), stream);
+  run(a, d, stream);
   if (!whole) quantize(product, out, stream);
 }
 

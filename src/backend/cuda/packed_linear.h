@@ -25,6 +25,8 @@ class CudaLinear final : public PackedLinear {
   Status load_values(const LinearWeights& weights, Ops& ops, uint8_t* codes, float* scale, Uploader& uploader,
                      cudaStream_t stream);
 
+  // The product by the tensor cores, or two for parts of the tokens.
+  void run(const QView& a, const GemmResults& d, cudaStream_t stream) const;
   Status describe(int32_t* sums, GemmPlanner& planner, cudaStream_t stream);
 
   Buffer memory_;

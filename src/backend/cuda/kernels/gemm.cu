@@ -13,6 +13,9 @@
 namespace octet::cuda {
 namespace {
 
+constexpr int32_t kMostGrouped = 8;   // pairs of token tiles that share weights in L2
+constexpr int64_t kMostTokens = 256;  // of a tile, or of a cluster's
+
 // A warp a row.
 __global__ void column_sums_kernel(const int8_t* codes, int64_t n, int64_t k, int64_t row_bytes,
                                    int32_t* sums) {
@@ -180,6 +183,13 @@ bool describe_results(TensorMap& map, const GemmOutput& out, const GemmPlan& pla
                     CU_TENSOR_MAP_SWIZZLE_64B);
 }
 
+// Whole tiles of rows, where they are there: TMA takes longer to fill rows outside with zeros than to read
+// some.
+int64_t rows_to_read(const QView& a) {
+  const int64_t whole = (a.rows + kMostTokens - 1) / kMostTokens * kMostTokens;
+  return std::min(whole, std::max(a.rows, a.rows_there));
+}
+
 void launch_stream(const void* kernel, const QView& a, const GemmWeights& w, const TensorMap& tokens,
                    const GemmOutput& out, const GemmPlan& plan, cudaStream_t stream) {
   const GemmProblem problem{w.type, a.rows, w.n, w.k};
@@ -214,14 +224,15 @@ void launch_tile(const void* kernel, const QView& a, const GemmWeights& w, const
                (qtype_bytes(w.type) == 1 ? scaled && out.w_scale != nullptr
                                          : out.a_scale == nullptr && out.w_scale == nullptr);
   args.blocks = static_cast<int32_t>(gemm_blocks(plan, {w.type, a.rows, w.n, w.k}));
-  args.pairs = static_cast<int32_t>((a.rows + 255) / 256);
-  const int32_t across = plan.square ? 2 : 1, cluster = 2 * across;
-  args.columns = static_cast<int32_t>((w.n + plan.tile_n * across - 1) / (plan.tile_n * across));
+  args.grid = gemm_tile_grid(plan, a.rows, w.n);
+  const int32_t groups = std::max(1, (args.grid.pairs + kMostGrouped - 1) / kMostGrouped);
+  args.group = std::max(1, (args.grid.pairs + groups - 1) / groups);
+  const int32_t cluster = plan.square ? 4 : 2;
   const int64_t shared_bytes = gemm_shared_bytes(plan);  // about the same for all tiles
   static std::atomic<int32_t> known[2];                  // by `square`, found at the first launch
   int32_t most = known[plan.square];
   if (most == 0) known[plan.square] = most = clusters_at_a_time(kernel, cluster, shared_bytes);
-  const int64_t clusters = std::min<int64_t>(most, int64_t{args.pairs} * args.columns);
+  const int64_t clusters = std::min(most, args.grid.tiles());
   launch(kernel, cluster * clusters, kTileThreads, shared_bytes, cluster, &args, stream);
 }
 
@@ -291,7 +302,8 @@ void gemm(const QView& a, const GemmWeights& w, const GemmResults& d, const Gemm
   const void* kernel = entry(w.type, plan, w.gated);
   TensorMap tokens;
   const int32_t box_rows = plan.square ? plan.tile_m / 2 : plan.tile_m;  // each of two brings half
-  const bool described = encode_operand(tokens, a.data, w.k * bytes, a.rows, a.stride * bytes, box_rows);
+  const bool described =
+      encode_operand(tokens, a.data, w.k * bytes, rows_to_read(a), a.stride * bytes, box_rows);
   OCTET_CHECK(kernel != nullptr && described)
       << to_string(plan) << " over rows of " << a.stride * bytes << " bytes";
   const auto launch_kernel = plan.kernel == GemmKernel::kTile ? launch_tile : launch_stream;

@@ -63,6 +63,12 @@ struct GemmResults {
         type(v.type == DType::kF32 ? QType::kF32 : QType::kBF16),
         stride(v.stride),
         add(add_to) {}
+  // The rows from `first` on.
+  GemmResults tail(int64_t first) const {
+    GemmResults d = *this;
+    d.data = static_cast<char*>(data) + first * stride * static_cast<int64_t>(qtype_bytes(type));
+    return d;
+  }
 };
 
 // Whether gemm() takes this product.

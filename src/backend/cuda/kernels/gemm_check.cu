@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -83,12 +84,13 @@ struct Outcome {
   double squares, reference;  // of the error, of the value
 };
 
-// A warp a result: the sum in double, its bound, and what the kernel gave. `every`: rows are sampled.
+// A warp a result: the sum in double, its bound, and what the kernel gave. `every`: rows are sampled, from
+// the last one on.
 __global__ void compare(Case c, const void* d, bool f32, int64_t every, Outcome* outcome) {
   const int lane = threadIdx.x % 32;
   const int64_t column = blockIdx.x * int64_t{blockDim.x / 32} + threadIdx.x / 32;
   if (column >= c.n) return;
-  for (int64_t row = blockIdx.y * every; row < c.m; row += gridDim.y * every) {
+  for (int64_t row = c.m - 1 - blockIdx.y * every; row >= 0; row -= gridDim.y * every) {
     double sum = 0, magnitude = 0, squares = 0;
     for (int64_t i = lane; i < c.k; i += 32) {
       const double p =
@@ -138,6 +140,8 @@ __global__ void compare(Case c, const void* d, bool f32, int64_t every, Outcome*
   }
 }
 
+constexpr int64_t kMoreRows = 255;  // behind the tokens, see QView::rows_there
+
 // Operands and results of one shape.
 struct Product {
   QType type;
@@ -158,7 +162,7 @@ struct Product {
         stride((k_ * static_cast<int64_t>(qtype_bytes(t)) + 15) / 16 * 16 /
                    static_cast<int64_t>(qtype_bytes(t)) +
                gap),
-        a(m * stride * qtype_bytes(t) + 16),
+        a((m + kMoreRows) * stride * qtype_bytes(t) + 16),
         w(n * stride * qtype_bytes(t) + 16),
         a_scale(m),
         w_scale(n),
@@ -168,6 +172,7 @@ struct Product {
         d(m * n),
         outcome(1),
         scaled(t == QType::kFp8 || t == QType::kInt8) {
+    succeed(cudaMemset(a.data, 0xff, a.size), "rows that are there for nothing");  // not a number
     fill<<<256, 256>>>(a.data, t, m * stride, 1);
     fill<<<1024, 256>>>(w.data, t, n * stride, 2);
     fill_floats<<<64, 256>>>(a_scale.data, m, 3, 0.5f, 1);
@@ -191,14 +196,20 @@ struct Product {
     }
   }
 
-  void run(const GemmPlan& plan, bool f32, bool per_token, bool with_zero) {
+  // `more`: rows behind those of the product may be read. `parts`: in two products.
+  void run(const GemmPlan& plan, bool f32, bool per_token, bool with_zero, bool more = false,
+           bool parts = false) {
     QView view{a.data, {type, scaled ? (per_token ? QScale::kToken : QScale::kTensor) : QScale::kNone},
                m,      k,
                stride, scaled ? a_scale.data : nullptr};
     view.args.symmetric = !with_zero;
+    view.rows_there = more ? m + kMoreRows : 0;
     view.zero_point = with_zero ? zero.data : nullptr;
     succeed(cudaMemset(d.data, 0xff, m * n * 4), "poison");
-    gemm(view, weights, GemmResults(View{d.data, f32 ? DType::kF32 : DType::kBF16, m, n, n}), plan, nullptr);
+    const GemmResults results(View{d.data, f32 ? DType::kF32 : DType::kBF16, m, n, n});
+    const int64_t first = parts ? m / 2 + 1 : m;
+    gemm(view.head(first), weights, results, plan, nullptr);
+    gemm(view.tail(first), weights, results.tail(first), plan, nullptr);
     const std::string what =
         to_string(plan) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
     succeed(cudaGetLastError(), what);
@@ -248,10 +259,11 @@ std::vector<GemmPlan> plans_to_check(const GemmProblem& p, const std::string& ke
 int check_type(QType type, const std::string& kernel) {
   struct {
     int64_t m, n, k, gap;
-  } shapes[] = {{1, 192, 576, 0},     {3, 64, 64, 16},       {8, 4096, 4096, 0},   {13, 200, 1000, 0},
-                {32, 1536, 576, 0},   {50, 576, 1536, 32},   {64, 4096, 4096, 0},  {100, 100, 400, 0},
-                {128, 4096, 1024, 0}, {200, 1000, 2064, 0},  {256, 6144, 4096, 0}, {300, 777, 1100, 0},
-                {1000, 520, 640, 0},  {2048, 4096, 1024, 0}, {5, 37, 33, 0}};
+  } shapes[] = {{1, 192, 576, 0},      {3, 64, 64, 16},       {8, 4096, 4096, 0},   {13, 200, 1000, 0},
+                {32, 1536, 576, 0},    {50, 576, 1536, 32},   {64, 4096, 4096, 0},  {100, 100, 400, 0},
+                {128, 4096, 1024, 0},  {200, 1000, 2064, 0},  {256, 6144, 4096, 0}, {300, 777, 1100, 0},
+                {1000, 520, 640, 0},   {2048, 4096, 1024, 0}, {5, 37, 33, 0},       {580, 1160, 640, 0},
+                {2052, 4096, 4096, 0}, {150, 300, 640, 0}};
   int failures = 0, runs = 0;
   for (const auto& s : shapes) {
     for (const int form : {0, 1, 2}) {  // plain; bias and f32; one scale (and a zero point)
@@ -261,7 +273,7 @@ int check_type(QType type, const std::string& kernel) {
       for (const GemmPlan& plan : plans_to_check({type, s.m, s.n, s.k}, kernel)) {
         std::fprintf(stderr, "%s %s %ldx%ldx%ld form %d\n", name_of(type), to_string(plan).c_str(), (long)s.m,
                      (long)s.n, (long)s.k, form);
-        p.run(plan, f32, per_token, zero);
+        p.run(plan, f32, per_token, zero, form > 0, form > 0 && s.m > 512);
         const Outcome o = p.check(f32, per_token, bias, zero, s.m > 512 ? 37 : 1, plan.promote);
         ++runs;
         if (o.wrong > 0 && ++failures <= 20) {
@@ -317,7 +329,8 @@ int accumulation_error() {
   return 0;
 }
 
-int time_table(const char* path, int64_t max_m, const std::vector<QType>& types, bool promote) {
+int time_table(const char* path, const std::vector<int64_t>& tokens, const std::vector<QType>& types,
+               bool promote) {
   struct {
     const char* name;
     int64_t n, k;
@@ -336,7 +349,7 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
     std::vector<GemmTiming> all;
     std::vector<GemmShape> shapes;
     for (const auto& l : layers) shapes.push_back({type, l.n, l.k});
-    const Status status = tune_gemms(plans, shapes, max_m, stream, {}, &all);
+    const Status status = tune_gemms(plans, shapes, tokens, stream, {}, &all);
     for (const GemmTiming& t : all) {
       const double bytes = static_cast<double>(t.shape.n * t.shape.k) * qtype_bytes(type);
       std::fprintf(file,
@@ -348,7 +361,7 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
       any = true;
     }
     std::fflush(file);
-    for (const int64_t m : gemm_buckets(max_m)) {
+    for (const int64_t m : tokens) {
       double sum = 0, flop = 0;
       std::string line;
       for (const auto& l : layers) {
@@ -374,6 +387,14 @@ int time_table(const char* path, int64_t max_m, const std::vector<QType>& types,
   std::fprintf(file, "]\n");
   std::fclose(file);
   return 0;
+}
+
+// "64,2052": these; "2048": the buckets up to it.
+std::vector<int64_t> token_counts(const char* text) {
+  std::vector<int64_t> counts;
+  std::istringstream list(text);
+  for (std::string count; std::getline(list, count, ',');) counts.push_back(std::atoll(count.c_str()));
+  return counts.size() == 1 ? gemm_buckets(counts[0]) : counts;
 }
 
 int run(int argc, char** argv) {
@@ -402,11 +423,11 @@ int run(int argc, char** argv) {
   else if (verb == "error")
     failed = accumulation_error();
   else if (verb == "time" && argc > 3)
-    failed = time_table(argv[2], std::atoll(argv[3]), types, std::strcmp(argv[argc - 1], "promote") == 0);
+    failed = time_table(argv[2], token_counts(argv[3]), types, std::strcmp(argv[argc - 1], "promote") == 0);
   else
     failed = std::printf(
-                 "usage: octet_gemm_check check [stream|tile|square] [TYPE]... | error | time OUT.json MAX_M "
-                 "[TYPE]... [promote]\n") > 0;
+                 "usage: octet_gemm_check check [stream|tile|square] [TYPE]... | error | "
+                 "time OUT.json MAX_M|M,M... [TYPE]... [promote]\n") > 0;
   return failed;
 }
 

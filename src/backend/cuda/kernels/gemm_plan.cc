@@ -43,10 +43,14 @@ int64_t stage_bytes(const GemmPlan& plan) {
 // Whole waves of clusters' tiles. Narrow tiles wait for L2.
 double estimate_tile(const GemmPlan& plan, const GemmProblem& p) {
   const auto bytes = static_cast<double>(qtype_bytes(p.type));
-  const int64_t across = plan.square ? 2 : 1;
-  const auto tiles = static_cast<double>(ceil_div(p.m, 256) * ceil_div(p.n, plan.tile_n * across));
+  const TileGrid grid = gemm_tile_grid(plan, p.m, p.n);
   // Of four CTAs, not as many clusters fit as there are multiprocessors for.
-  const double waves = std::ceil(tiles / (plan.square ? 31 : kMultiprocessors / 2));
+  const int64_t clusters = plan.square ? 31 : kMultiprocessors / 2;
+  const int64_t rounds = ceil_div(grid.tiles() - grid.flats, clusters),
+                all = ceil_div(grid.tiles(), clusters);
+  // A round of flat tiles alone: with tokens for one warpgroup products take half the time, L2 as long.
+  const double waves =
+      static_cast<double>(rounds) + static_cast<double>(all - rounds) * (p.m % 256 <= 64 ? 0.8 : 1);
   const double rate = (bytes == 1 ? 11.0e6 : 6.0e6) * (plan.tile_n >= 224                  ? 1
                                                        : plan.tile_n == 192 || plan.square ? 0.97
                                                                                            : 0.85);
@@ -55,9 +59,8 @@ double estimate_tile(const GemmPlan& plan, const GemmProblem& p) {
   return std::max(memory, waves * tile) + 3;
 }
 
-// A rough time in us, after measurements on an H100: memory, products, what starts cost.
-double estimate(const GemmPlan& plan, const GemmProblem& p) {
-  if (plan.kernel == GemmKernel::kTile) return estimate_tile(plan, p);
+// After measurements on an H100: memory, products, what starts cost.
+double estimate_stream(const GemmPlan& plan, const GemmProblem& p) {
   const auto bytes = static_cast<double>(qtype_bytes(p.type));
   const int64_t area = int64_t{plan.tile_n} * plan.tile_m;
   const double rate =
@@ -158,13 +161,26 @@ std::vector<GemmPlan> gemm_candidates(const GemmProblem& p) {
     for (const int32_t tile_n : kTileColumns) add_tile(p, tile_n, false, plans);
     add_tile(p, 128, true, plans);
   }
-  std::stable_sort(plans.begin(), plans.end(),
-                   [&](const GemmPlan& a, const GemmPlan& b) { return estimate(a, p) < estimate(b, p); });
+  std::stable_sort(plans.begin(), plans.end(), [&](const GemmPlan& a, const GemmPlan& b) {
+    return estimate_gemm(a, p) < estimate_gemm(b, p);
+  });
   return plans;
 }
 
 GemmPlan plan_gemm(const GemmProblem& problem) {
   return gemm_candidates(problem).front();
+}
+
+TileGrid gemm_tile_grid(const GemmPlan& plan, int64_t m, int64_t n) {
+  const int64_t rest = m % 256;
+  const bool flat = !plan.square && rest > 0 && rest <= 128;
+  const int64_t columns = ceil_div(n, plan.tile_n * (plan.square ? 2 : 1));
+  return {static_cast<int32_t>(flat ? m / 256 : ceil_div(m, 256)), static_cast<int32_t>(columns),
+          static_cast<int32_t>(flat ? ceil_div(columns, 2) : 0)};
+}
+
+double estimate_gemm(const GemmPlan& plan, const GemmProblem& problem) {
+  return plan.kernel == GemmKernel::kTile ? estimate_tile(plan, problem) : estimate_stream(plan, problem);
 }
 
 std::string to_string(const GemmPlan& plan) {

@@ -57,6 +57,17 @@ std::vector<GemmPlan> all_gemm_tiles();
 int32_t gemm_stage_panels(const GemmPlan& plan);
 int64_t gemm_blocks(const GemmPlan& plan, const GemmProblem& problem);
 
+// The tiles of `tile`'s clusters: down, 256 tokens each; across; and flat ones, 128 tokens by two tiles
+// across, where the last 256 tokens are no more than that.
+struct TileGrid {
+  int32_t pairs = 0, columns = 0, flats = 0;
+  constexpr int32_t tiles() const { return pairs * columns + flats; }
+};
+TileGrid gemm_tile_grid(const GemmPlan& plan, int64_t m, int64_t n);
+
+// About how long a product takes, us: made to compare plans by.
+double estimate_gemm(const GemmPlan& plan, const GemmProblem& problem);
+
 // Dynamic shared memory of a plan's CTA.
 int64_t gemm_shared_bytes(const GemmPlan& plan);
 

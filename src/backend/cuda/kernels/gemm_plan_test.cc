@@ -1,5 +1,6 @@
 #include "backend/cuda/kernels/gemm_plan.h"
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -70,6 +71,21 @@ TEST(GemmPlan, TextThatIsNoPlanIsRefused) {
   }
 }
 
+TEST(GemmPlan, TheLastTokensOfTilesAreFlatWhereOneCtaWouldHaveNone) {
+  const GemmPlan plan{256, 128, 4, 1, false, GemmKernel::kTile};
+  const auto grid = [&](int64_t m, int64_t n) {
+    const TileGrid g = gemm_tile_grid(plan, m, n);
+    return std::array{g.pairs, g.columns, g.flats};
+  };
+  EXPECT_EQ(grid(2048, 4096), (std::array{8, 16, 0}));
+  EXPECT_EQ(grid(2049, 4096), (std::array{8, 16, 8}));
+  EXPECT_EQ(grid(2176, 4097), (std::array{8, 17, 9}));
+  EXPECT_EQ(grid(2177, 4096), (std::array{9, 16, 0}));
+  EXPECT_EQ(grid(65, 512), (std::array{0, 2, 1}));
+  const GemmPlan square{128, 128, 6, 1, false, GemmKernel::kTile, true};
+  EXPECT_EQ(gemm_tile_grid(square, 2049, 4096).tiles(), 9 * 16);
+}
+
 TEST(GemmPlan, ManyTokensTakeTheTilesThatFillWholeWaves) {
   EXPECT_EQ(to_string(plan_gemm({QType::kFp8, 2048, 28672, 4096})), "tile 256x128 stages 4 split 1");
   EXPECT_EQ(to_string(plan_gemm({QType::kFp8, 512, 28672, 4096})), "tile 224x128 stages 4 split 1");
@@ -89,7 +105,7 @@ TEST_F(GemmPlansFile, ComesBackAsWritten) {
   ASSERT_TRUE(plans.save(path_, "some GPU").ok());
   GemmPlans read;
   ASSERT_TRUE(read.load(path_, "some GPU").ok());
-  EXPECT_EQ(read.find(QType::kInt8, 13, 4096, 14336), plan);
+  EXPECT_EQ(read.find(QType::kInt8, 13, 4096, 14336).plan, plan);
   EXPECT_TRUE(read.has({QType::kInt8, 4096, 14336}, 16));
   EXPECT_FALSE(read.has({QType::kFp8, 4096, 14336}, 16));
   EXPECT_EQ(read.describe({QType::kInt8, 4096, 14336}),
@@ -99,10 +115,10 @@ TEST_F(GemmPlansFile, ComesBackAsWritten) {
 TEST_F(GemmPlansFile, WhatDoesNotFitIsRefusedWithItsLine) {
   GemmPlans plans;
   EXPECT_EQ(plans.load(path_, "some GPU").code(), StatusCode::kNotFound);
-  const std::string head = "octet gemm plans 4\nsome GPU\nfastest\n";
+  const std::string head = "octet gemm plans 5\nsome GPU\nfastest\n";
   for (const auto& [text, line] : {std::pair<std::string, std::string>{"", ":1:"},
-                                   {"octet gemm plans 4\nother GPU\n", ":2:"},
-                                   {"octet gemm plans 4\nsome GPU\nbatch invariant\n", ":3:"},
+                                   {"octet gemm plans 5\nother GPU\n", ":2:"},
+                                   {"octet gemm plans 5\nsome GPU\nbatch invariant\n", ":3:"},
                                    {head + "int8 64 64 8 1.0 stream 64x8 stages 4 split 1\nint8 64", ":5:"},
                                    {head + "int3 64 64 8 1.0 stream 64x8 stages 4 split 1\n", ":4:"},
                                    {head + "int8 64 64 9 1.0 stream 64x8 stages 4 split 1\n", ":4:"},

@@ -7,17 +7,39 @@
 #include <system_error>
 
 namespace octet::cuda {
+namespace {
+
+constexpr int64_t kStep = 128;  // more tokens change the tiles, see TileGrid
+constexpr double kClearlyLess = 0.98;
+
+}  // namespace
 
 ShapePlans::ShapePlans(const GemmPlans& plans, const GemmShape& shape) {
   for (const int64_t m : gemm_buckets(kMostTimedTokens))
     few_.push_back(plans.find(shape.type, m, shape.n, shape.k));
-  for (int64_t m = 256; m <= kMostPlannedTokens; m += 256)
-    many_.push_back(plan_gemm(plans.problem(shape.type, m, shape.n, shape.k)));
+  for (int64_t m = kStep; m <= kMostPlannedTokens; m += kStep) {
+    const GemmProblem problem = plans.problem(shape.type, m, shape.n, shape.k);
+    const GemmPlan plan = plan_gemm(problem);
+    many_.push_back({plan, estimate_gemm(plan, problem)});
+  }
 }
 
-const GemmPlan& ShapePlans::at(int64_t m) const {
+int64_t ShapePlans::first_part(int64_t m) const {
+  int64_t best = m;
+  if (m <= kMostTimedTokens || m > kMostPlannedTokens) return best;
+  double least = kClearlyLess * planned(m).us;
+  const int64_t whole = (m - 1) / 256 * 256;
+  for (const int64_t first : {whole, whole - 256}) {
+    if (first == 0) break;
+    const double us = planned(first).us + planned(m - first).us;
+    if (us < least) least = us, best = first;
+  }
+  return best;
+}
+
+const PlannedGemm& ShapePlans::planned(int64_t m) const {
   if (m > kMostTimedTokens) {
-    const auto i = static_cast<size_t>((m - 1) / 256);
+    const auto i = static_cast<size_t>((m - 1) / kStep);
     return many_[std::min(i, many_.size() - 1)];
   }
   size_t bucket = 0;

@@ -20,11 +20,16 @@ inline constexpr int64_t kMostTimedTokens = 512, kMostPlannedTokens = 16384;
 class ShapePlans {
  public:
   ShapePlans(const GemmPlans& plans, const GemmShape& shape);
-  const GemmPlan& at(int64_t m) const;
+  const GemmPlan& at(int64_t m) const { return planned(m).plan; }
+  // The tokens of a first product where two take less time than one, else m. The first fills its tiles: a few
+  // tokens more would take some shapes a whole round of tiles longer.
+  int64_t first_part(int64_t m) const;
 
  private:
-  std::vector<GemmPlan> few_;   // gemm_buckets(kMostTimedTokens)
-  std::vector<GemmPlan> many_;  // up to 256 i + 256 tokens
+  const PlannedGemm& planned(int64_t m) const;
+
+  std::vector<PlannedGemm> few_;   // gemm_buckets(kMostTimedTokens)
+  std::vector<PlannedGemm> many_;  // up to 128 i + 128 tokens
 };
 
 struct GemmPlannerOptions {

@@ -34,9 +34,12 @@ Result<QType> type_by_name(const std::string& name) {
 
 }  // namespace
 
-GemmPlan GemmPlans::find(QType type, int64_t m, int64_t n, int64_t k) const {
+PlannedGemm GemmPlans::find(QType type, int64_t m, int64_t n, int64_t k) const {
   const auto tuned = plans_.find({type, n, k, gemm_bucket(m)});
-  return tuned != plans_.end() ? tuned->second.plan : plan_gemm(problem(type, m, n, k));
+  if (tuned != plans_.end()) return tuned->second;
+  const GemmProblem p = problem(type, m, n, k);
+  const GemmPlan plan = plan_gemm(p);
+  return {plan, estimate_gemm(plan, p)};
 }
 
 std::string GemmPlans::mode() const {

@@ -11,6 +11,9 @@
 // registers; then the next tile's products begin, and behind them the packed results go through shared memory
 // to where they belong. The second warpgroup starts a block of k late, so that the tensor cores work for one
 // while the other packs.
+//
+// Where the last 256 tokens are 128 or fewer, their tiles are flat: the CTAs of a cluster stand along n, each
+// with weights of its own. A warpgroup without tokens passes its stages on.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,15 +31,18 @@ namespace octet::cuda {
 inline constexpr int kTileThreads = 384;
 inline constexpr int64_t kKeptTokenBytes = 16 << 20;  // of about 50 MB of L2
 
-// The order of tiles: down eight pairs of token tiles before the next columns, so that what many read at a
-// time stays in L2.
+// The order of tiles: down a group of pairs of token tiles before the next columns, so that what many read at
+// a time stays in L2; flat ones in the end.
 struct TilePlace {
-  int32_t pair, column;
+  int32_t token;   // the cluster's first
+  int32_t column;  // of tiles, of flat ones the first of two
+  bool flat;
   __device__ static TilePlace at(const TileArgs& a, int32_t i) {
-    constexpr int32_t kGroup = 8;
-    const int32_t group = i / (kGroup * a.columns), rest = i - group * kGroup * a.columns;
-    const int32_t height = min(kGroup, a.pairs - group * kGroup);
-    return {group * kGroup + rest % height, rest / height};
+    const int32_t whole = a.grid.pairs * a.grid.columns;
+    if (i >= whole) return {a.grid.pairs * 256, 2 * (i - whole), true};
+    const int32_t group = i / (a.group * a.grid.columns), rest = i - group * a.group * a.grid.columns;
+    const int32_t height = min(a.group, a.grid.pairs - group * a.group);
+    return {(group * a.group + rest % height) * 256, rest / height, false};
   }
 };
 
@@ -69,20 +75,28 @@ __device__ __forceinline__ void tile_load(const TileArgs& a, uint32_t shared, ui
   const uint32_t down = rank % 2, across = rank / 2;
   // Every column of tiles reads the tokens, which stay in L2 where they leave room; weights that one pair of
   // token tiles reads leave it.
-  const bool few = int64_t{a.pairs} * 256 * a.blocks * 128 <= kKeptTokenBytes;
+  const bool few = int64_t{a.out.m} * a.blocks * 128 <= kKeptTokenBytes;
   const uint64_t again = few ? evict_last_policy() : evict_normal_policy(),
-                 once = a.pairs == 1 ? evict_first_policy() : evict_normal_policy();
-  const int32_t tiles = a.pairs * a.columns;
+                 once = a.out.m <= 256 ? evict_first_policy() : evict_normal_policy();
+  const int32_t tiles = a.grid.tiles();
   const auto weights = [&](const TilePlace& place, int32_t block, int32_t stage) {
     constexpr int32_t kHalf = kColumns / 2;
+    const uint32_t to = shared + stage * Shape::kStageBytes + Shape::kTokenBytes;
     barrier_arrive_expect(full + 8 * stage, Shape::kStageBytes);
-    load_box_multicast(shared + stage * Shape::kStageBytes + Shape::kTokenBytes + down * kHalf * 128,
-                       &a.weights, block * 128, (place.column * kAcross + across) * kColumns + down * kHalf,
-                       full + 8 * stage, static_cast<uint16_t>(3 << 2 * across), once);
+    if (place.flat) {
+      const int32_t row = (place.column + static_cast<int32_t>(down)) * kColumns;
+      for (int32_t half = 0; half < 2; ++half)
+        load_box(to + half * kHalf * 128, &a.weights, block * 128, row + half * kHalf, full + 8 * stage,
+                 once);
+    } else {
+      load_box_multicast(to + down * kHalf * 128, &a.weights, block * 128,
+                         (place.column * kAcross + across) * kColumns + down * kHalf, full + 8 * stage,
+                         static_cast<uint16_t>(3 << 2 * across), once);
+    }
   };
   const auto tokens = [&](const TilePlace& place, int32_t block, int32_t stage) {
     const uint32_t to = shared + stage * Shape::kStageBytes;
-    const int32_t row = (place.pair * 2 + down) * 128;
+    const int32_t row = place.token + (place.flat ? 0 : static_cast<int32_t>(down) * 128);
     if constexpr (kAcross == 1) {
       load_box(to, &a.tokens, block * 128, row, full + 8 * stage, again);
     } else {
@@ -121,7 +135,7 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
   const int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32;
   const uint32_t results = shared + Shape::kResults + group * Shape::kResultBytes;
   const auto rank = static_cast<int32_t>(cluster_rank());
-  const int32_t tiles = a.pairs * a.columns;
+  const int32_t tiles = a.grid.tiles();
   RingPlace<Shape::kStages> at;
   int32_t last = 0;
   Sum d[kCount];
@@ -174,8 +188,24 @@ __device__ __forceinline__ void tile_multiply(const TileArgs& a, uint32_t shared
   bool first = true;
   for (int32_t tile = cluster_index(); tile < tiles; tile += cluster_count()) {
     const TilePlace place = TilePlace::at(a, tile);
-    const int32_t row = (place.pair * 2 + rank % 2) * 128 + group * 64;
-    const int32_t column = (place.column * kAcross + rank / 2) * kColumns;
+    const int32_t row = place.token + (place.flat ? 0 : rank % 2 * 128) + group * 64;
+    const int32_t column =
+        (place.flat ? place.column + rank % 2 : place.column * kAcross + rank / 2) * kColumns;
+    if (row >= a.out.m) {  // no token of this tile is ours
+      if (pending) {
+        store_first();
+        store_rest();
+      }
+      pending = false;
+      if (first && group == 0) named_barrier_arrive(3, 256);
+      first = false;
+      for (int32_t block = 0; block < a.blocks; ++block) {
+        barrier_wait(full + 8 * at.stage, at.phase);
+        release(at.stage);
+        at.next();
+      }
+      continue;
+    }
     issue(true);
     last = at.stage;
     at.next();

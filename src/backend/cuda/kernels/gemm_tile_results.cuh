@@ -20,10 +20,11 @@ struct TileArgs {
   TensorMap weights, tokens;
   TensorMap results;  // boxes of 64 rows x 32 columns, gated: 16, codes: all of a tile's; where out.vectors
   GemmOutput out;
-  int32_t blocks = 0;              // of 128 bytes of k
-  int32_t pairs = 0, columns = 0;  // clusters' tiles down (of 256 tokens) and across
-  bool twos = false;               // f32 results can be written two at a time
-  bool plain = false;              // 8 bit: both scales; none in 16 bit; no bias, no zero point
+  int32_t blocks = 0;  // of 128 bytes of k
+  TileGrid grid;
+  int32_t group = 1;   // pairs of token tiles whose tiles come one after the other
+  bool twos = false;   // f32 results can be written two at a time
+  bool plain = false;  // 8 bit: both scales; none in 16 bit; no bias, no zero point
 };
 
 // kBoxes times 32 columns of a warpgroup's 64 rows, packed, through shared memory to global memory.

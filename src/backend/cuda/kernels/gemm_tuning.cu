@@ -129,16 +129,15 @@ class Tuner {
 
 }  // namespace
 
-Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream,
-                  const TuneEffort& effort, std::vector<GemmTiming>* all) {
-  const std::vector<int64_t> buckets = gemm_buckets(max_m);
+Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, const std::vector<int64_t>& tokens,
+                  cudaStream_t stream, const TuneEffort& effort, std::vector<GemmTiming>* all) {
   Tuner tuner(stream);
-  OCTET_RETURN_IF_ERROR(tuner.reserve(shapes, buckets.back()));
+  OCTET_RETURN_IF_ERROR(tuner.reserve(shapes, std::ranges::max(tokens)));
   QType filled = QType::kF32;
   for (const GemmShape& shape : shapes) {
     if (shape.type != filled) tuner.use(shape.type);
     filled = shape.type;
-    for (const int64_t m : buckets) {
+    for (const int64_t m : tokens) {
       if (plans.has(shape, m)) continue;
       auto candidates = gemm_candidates(plans.problem(shape.type, m, shape.n, shape.k));
       if (candidates.size() > effort.candidates) candidates.resize(effort.candidates);

@@ -12,7 +12,7 @@
 
 namespace octet::cuda {
 
-inline constexpr int kGemmPlansVersion = 4;  // changes with the kernels: plans of other versions are refused
+inline constexpr int kGemmPlansVersion = 5;  // changes with the kernels: plans of other versions are refused
 
 // A linear layer's shape, as the tuner sees it.
 struct GemmShape {
@@ -22,13 +22,18 @@ struct GemmShape {
   auto operator<=>(const GemmShape&) const = default;
 };
 
+struct PlannedGemm {
+  GemmPlan plan;
+  double us = 0;  // as it was timed, else as it is estimated
+};
+
 class GemmPlans {
  public:
   explicit GemmPlans(bool batch_invariant = false, bool promote = false)
       : batch_invariant_(batch_invariant), promote_(promote) {}
 
   // The tuned plan of the bucket that m falls into, else plan_gemm's.
-  GemmPlan find(QType type, int64_t m, int64_t n, int64_t k) const;
+  PlannedGemm find(QType type, int64_t m, int64_t n, int64_t k) const;
   void set(const GemmShape& shape, int64_t bucket, const GemmPlan& plan, float us);
   bool has(const GemmShape& shape, int64_t bucket) const;
 
@@ -48,14 +53,10 @@ class GemmPlans {
   }
 
  private:
-  struct Entry {
-    GemmPlan plan;
-    float us = 0;
-  };
   std::string mode() const;
 
   bool batch_invariant_, promote_;
-  std::map<std::tuple<QType, int64_t, int64_t, int64_t>, Entry> plans_;  // type, n, k, bucket
+  std::map<std::tuple<QType, int64_t, int64_t, int64_t>, PlannedGemm> plans_;  // type, n, k, bucket
 };
 
 // One measurement.
@@ -72,11 +73,12 @@ struct TuneEffort {
   int repeats = 3;
 };
 
-// Times the candidates of every shape and bucket that `plans` lacks, on memory of its own (freed again),
+// Times the candidates of every shape at these numbers of tokens (for plans: buckets) that `plans` lacks, on
+// memory of its own (freed again),
 // weights rotated so that L2 is cold, launches chained as in a step; `all`, where given, gets every
 // measurement. A plan must be 2 % faster than the guesses before it. Errors: kResourceExhausted, or what a
 // kernel did.
-Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, int64_t max_m, cudaStream_t stream,
-                  const TuneEffort& effort, std::vector<GemmTiming>* all = nullptr);
+Status tune_gemms(GemmPlans& plans, const std::vector<GemmShape>& shapes, const std::vector<int64_t>& tokens,
+                  cudaStream_t stream, const TuneEffort& effort, std::vector<GemmTiming>* all = nullptr);
 
 }  // namespace octet::cuda

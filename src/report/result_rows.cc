@@ -2,6 +2,7 @@
 #include "report/result_rows.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "report/result_fields.h"
@@ -107,6 +108,8 @@ Status add_speed(const json& row, const std::string& where, Results& results) {
   s.output_len = f.count("output_len");
   s.max_batch = f.count("max_batch");
   s.rate = f.number_if("rate").value_or(0);
+  // Recorded arrivals come at no round rate: pictures have them beside those of the nearest one.
+  if (row.contains("arrivals") && s.rate >= 1) s.rate = std::round(s.rate);
   s.requests = f.number_if("requests").value_or(0);
   s.output_tok_s = f.number("output_tok_s");
   ResultFields ttft(f.object("ttft_ms"), where + ": ttft_ms"), tpot(f.object("tpot_ms"), where + ": tpot_ms");

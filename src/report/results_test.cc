@@ -39,6 +39,10 @@ TEST(Results, EachKindIsToldByWhatIsInIt) {
   ASSERT_TRUE(
       read_result("any", speed_json("fp8", "fp8", 1, 2, 3, 4, 5).dump(2), results).ok());  // bench throughput
   EXPECT_EQ(results.speeds.back().rate, 4);
+  nlohmann::json recorded = speed_json("fp8", "fp8", 1, 2, 3, 4.48, 5);
+  recorded["arrivals"] = "times.txt";
+  ASSERT_TRUE(read_result("any", recorded.dump(), results).ok());
+  EXPECT_EQ(results.speeds.back().rate, 4);
   const std::string array = "[" + speed_json("fp8", "fp8", 1, 2, 3, 0, 7).dump() + "]";  // bench sweep --json
   ASSERT_TRUE(read_result("any", array, results).ok());
   EXPECT_EQ(results.speeds.back().output_tok_s, 7);

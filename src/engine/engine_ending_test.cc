@@ -103,12 +103,13 @@ TEST_P(EngineEndingTest, CancelsWaitingAndRunningRequests) {
 }
 
 TEST_P(EngineEndingTest, CancelsOneChoice) {
-  start();
+  start({}, gated());
   RequestId id = 0;
   auto client = submit(make_request({5}, {.max_tokens = 150, .ignore_eos = true}, 2), &id);
   engine_->cancel_choice(id, 1);
   engine_->cancel_choice(id, 7);
   engine_->cancel_choice(id, -3);
+  open_gate_ = 1'000'000;
   client->wait();
   EXPECT_EQ(client->choice(0).finish, FinishReason::kLength);
   EXPECT_EQ(client->choice(0).tokens.size(), 150u);

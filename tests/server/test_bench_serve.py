@@ -68,6 +68,15 @@ def test_counts_every_token_of_our_server(server):
         assert result[f"p99_{metric}_ms"] >= result[f"median_{metric}_ms"] >= 0
 
 
+def test_keeps_up_with_20000_streamed_tokens_a_second(start_server, fake):
+    url = start_server("--step-us", 1000).url  # 64 tokens a millisecond at most, each an event of its own
+    args = ["--token-ids", "97:120", "--input-len", 16, "--output-len", 256, "--num-prompts", 256, "--max-concurrency", 64]
+    result = json.loads(bench(url, *args, "--json", "--details").stdout)
+    assert result["failed"] == 0
+    assert sum(len(times) + 1 for times in result["itls"]) == result["total_output_tokens"] == 256 * 256
+    assert result["output_throughput"] > 20_000
+
+
 def test_arrivals_and_goodput(server):
     result = json.loads(bench(server.url, *SMALL, "--rate", 40, "--goodput", "ttft:60000", "e2el:60000", "--json").stdout)
     assert result["request_goodput"] == pytest.approx(result["request_throughput"])

@@ -69,7 +69,9 @@ TEST_P(EngineEndingTest, RequestsThatComeTogetherAreTakenTogetherOrNotAtAll) {
   };
   const auto refused = engine_->submit(requests(3));
   ASSERT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
-  EXPECT_NE(refused.status().message().find("3 sequences at once"), std::string::npos);
+  EXPECT_NE(
+      refused.status().message().find("0 sequences wait and 3 are asked for at once; the queue holds 2"),
+      std::string::npos);
   auto one_is_wrong = requests(2);
   one_is_wrong.back().prompt.clear();
   EXPECT_EQ(engine_->submit(std::move(one_is_wrong)).status().code(), StatusCode::kInvalidArgument);

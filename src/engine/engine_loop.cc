@@ -91,14 +91,9 @@ Result<std::vector<RequestId>> EngineLoop::submit(std::vector<Request> requests)
   const int64_t n_before = requests.empty() ? 0 : n_waiting_ + n_choices - requests.back().n;
   if (n_before >= options_.max_waiting) {
     return resource_exhausted(
-        n_waiting_ >= options_.max_waiting
-            ? fmt::format(
-                  "{} sequences are waiting, as many as the queue holds (max_waiting); try again later",
-                  n_waiting_)
-            : fmt::format(
-                  "{} sequences at once, with {} that wait, are more than the queue holds (max_waiting: "
-                  "{}); ask for fewer, or try again later",
-                  n_choices, n_waiting_, options_.max_waiting));
+        fmt::format("{} sequences wait and {} are asked for at once; the queue holds {} (--max-queue): "
+                    "ask for fewer, or try again later",
+                    n_waiting_, n_choices, options_.max_waiting));
   }
   n_waiting_ += n_choices;
   n_open_ += std::ssize(requests);

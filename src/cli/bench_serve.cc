@@ -1,5 +1,6 @@
 // `octet bench serve URL [URL_B]`: a load client for any server that speaks the OpenAI API, or two of them by
 // turns.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <numeric>
@@ -95,11 +96,11 @@ Status run_round(const Args& args, Target& target, int32_t round, const Goodput&
   OCTET_ASSIGN_OR_RETURN(const auto results, run_load(target.url, target.load, requests,
                                                       [&](int64_t n) { progress.advance(n); }));
   progress.finish();
-  target.reports.push_back(summarize_load(results, requests, bounds));
-  target.details = details_json(results);
-  const LoadReport& report = target.reports.back();
+  const LoadReport report = summarize_load(results, requests, bounds);
   if (report.completed == 0)
     return unavailable(target.url.text() + ": no request went through; the first: " + report.first_error);
+  target.reports.push_back(report);
+  target.details = details_json(results);
   if (report.failed > 0) {
     log_warning(fmt::format("{}: {} of {} requests failed; the first: {}", target.url.text(), report.failed,
                             report.failed + report.completed, report.first_error));
@@ -161,8 +162,18 @@ nlohmann::ordered_json compare(const Target& a, const Target& b, std::string& ta
   return json;
 }
 
-Result<std::vector<Target>> measure(const Args& args, const Goodput& bounds) {
+struct Measured {
   std::vector<Target> targets;
+  Status ended;  // why not all rounds are there
+
+  bool has_any() const {
+    return std::ranges::any_of(targets, [](const Target& t) { return !t.reports.empty(); });
+  }
+};
+
+Result<Measured> measure(const Args& args, const Goodput& bounds) {
+  Measured measured;
+  std::vector<Target>& targets = measured.targets;
   for (const auto& url : args.urls) {
     OCTET_ASSIGN_OR_RETURN(Target target, reach(args, url));
     OCTET_RETURN_IF_ERROR(warm_up(args, target));
@@ -172,10 +183,13 @@ Result<std::vector<Target>> measure(const Args& args, const Goodput& bounds) {
     // By turns, and first in every other round: what drifts hits both.
     for (size_t i = 0; i < targets.size(); ++i) {
       Target& target = targets[round % 2 == 0 ? i : targets.size() - 1 - i];
-      OCTET_RETURN_IF_ERROR(run_round(args, target, round, bounds));
+      measured.ended = run_round(args, target, round, bounds);
+      if (measured.ended.ok()) continue;
+      if (!measured.has_any()) return measured.ended;
+      return measured;
     }
   }
-  return targets;
+  return measured;
 }
 
 int run(Args args) {
@@ -184,32 +198,40 @@ int run(Args args) {
   if (auto status = set_token_range(args); !status.ok()) return fail(status);
   const auto bounds = parse_goodput(args.goodput);
   if (!bounds.ok()) return fail(bounds.status());
-  const auto targets = measure(args, *bounds);
-  if (!targets.ok()) return fail(targets.status());
+  auto measured = measure(args, *bounds);
+  if (!measured.ok()) return fail(measured.status());
+  auto& [targets, ended] = *measured;
 
   nlohmann::ordered_json json;
   std::string table;
-  for (const Target& target : *targets) {
+  for (const Target& target : targets) {
+    if (target.reports.empty()) continue;
     nlohmann::ordered_json rounds = nlohmann::ordered_json::array();
     for (size_t round = 0; round < target.reports.size(); ++round)
       rounds.push_back(describe(args, target, round));
     if (args.details) rounds.back().update(target.details);
     table += fmt::format("{}{} ({})\n{}", table.empty() ? "" : "\n\n", target.url.text(), target.load.model,
                          to_table(target.reports.back()));
-    if (targets->size() == 1 && rounds.size() == 1) {
+    if (targets.size() == 1 && rounds.size() == 1) {
       json = rounds[0];
     } else {
       json["servers"].push_back({{"endpoint", target.url.text()}, {"rounds", rounds}});
     }
   }
-  if (targets->size() == 2) {
-    table += "\n";
-    json["ratios"] = compare((*targets)[0], (*targets)[1], table);
+  if (targets.size() == 2) {
+    const size_t rounds = std::min(targets[0].reports.size(), targets[1].reports.size());
+    for (Target& target : targets) target.reports.resize(rounds);  // those that both have
+    if (rounds > 0) {
+      table += "\n";
+      json["ratios"] = compare(targets[0], targets[1], table);
+    }
   }
+  if (!ended.ok()) json["error"] = ended.message();
   std::printf("%s\n", args.json ? json.dump(2).c_str() : table.c_str());
-  if (args.output.empty()) return 0;
-  if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
-  return 0;
+  if (!args.output.empty()) {
+    if (auto status = write_text_file(args.output, json.dump(2) + "\n"); !status.ok()) return fail(status);
+  }
+  return ended.ok() ? 0 : fail(ended);
 }
 
 }  // namespace

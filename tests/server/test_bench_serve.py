@@ -98,6 +98,21 @@ def test_two_servers_by_turns(server):
     assert ratio["low"] <= ratio["ratio"] <= ratio["high"]
 
 
+def test_what_was_measured_before_a_server_went_away_is_kept(start_server, fake, tmp_path):
+    stays, goes = start_server("--step-us", 500), start_server("--step-us", 500)
+    args = [*SMALL[:-1], 64, "--max-concurrency", 8, "--rounds", 1000]
+    out = tmp_path / "out.json"
+    timer = threading.Timer(1.5, goes.close)
+    timer.start()
+    done = bench(stays.url, goes.url, *args, "--output", out, code=1)
+    timer.join()
+    assert f"{goes.url}: no request went through" in done.stderr
+    assert "A / B (95 % interval)" in done.stdout
+    result = json.loads(out.read_text())
+    assert "no request went through" in result["error"] and result["ratios"]["output_throughput"]["ratio"] > 0
+    assert all(len(server["rounds"]) > 1 for server in result["servers"])
+
+
 def test_prompts_that_are_refused_are_failures(server):
     done = bench(server.url, "--token-ids", "97:120", "--input-len", 100_000, "--output-len", 4, "--num-prompts", 2, code=1)
     assert "400" in done.stderr and "no request went through" in done.stderr

@@ -1,6 +1,7 @@
 #include "advise/measure_steps.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/median.h"
 #include "bench/step_driver.h"
@@ -51,9 +52,8 @@ std::vector<std::vector<Chunk>> steps_to_time(const Model& model, const MeasureO
     }
   }
   // A prompt beside decodes: a few tokens more can take another round of a product's tiles.
-  for (const int32_t decodes : {4, most_sequences / 2}) {
-    if (decodes < 1 || decodes >= most_sequences || options.input_len + decodes > model.max_step_tokens())
-      continue;
+  for (const int32_t decodes : std::set{std::min(4, most_sequences - 1), most_sequences / 2}) {
+    if (decodes < 1 || options.input_len + decodes > model.max_step_tokens()) continue;
     auto& chunks = steps.emplace_back(static_cast<size_t>(decodes), Chunk{length - 1, 1});
     chunks.push_back({0, options.input_len});
   }

@@ -72,9 +72,9 @@ def test_keeps_up_with_20000_streamed_tokens_a_second(start_server, fake):
     url = start_server("--step-us", 1000).url  # 64 tokens a millisecond at most, each an event of its own
     args = ["--token-ids", "97:120", "--input-len", 16, "--output-len", 256, "--num-prompts", 256, "--max-concurrency", 64]
     result = json.loads(bench(url, *args, "--json", "--details").stdout)
-    assert result["failed"] == 0
-    assert sum(len(times) + 1 for times in result["itls"]) == result["total_output_tokens"] == 256 * 256
-    assert result["output_throughput"] > 20_000
+    assert result["failed"] == 0 and result["total_output_tokens"] == 256 * 256
+    events = sum(len(times) + 1 for times in result["itls"])  # a server that is kept waiting sends some tokens together
+    assert events / result["duration"] > 20_000
 
 
 def test_arrivals_and_goodput(server):
